@@ -1,0 +1,201 @@
+"""Stage folders: how one stage hands its result to the next.
+
+A folder holds `config.json` (what the stage was asked for), the payload, and `manifest.json`, written
+last: no manifest means not done. Inputs are known by the hashes of their contents, never by their
+paths, so that a copied or moved folder stays valid.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from torch.utils.tensorboard import SummaryWriter
+
+MANIFEST = "manifest.json"
+CONFIG = "config.json"
+
+
+class UserError(Exception):
+    """Bad input: one sentence for the person at the terminal, no traceback, exit code 2."""
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; what is written there appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        with partial.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); make it again.") from error
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def artifact_hash(path: Path) -> str:
+    """Identity of a finished stage folder (by its payload) or of a single file."""
+    if path.is_file():
+        return hash_file(path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; check the option or the config that names it.")
+    if not (path / MANIFEST).exists():
+        raise UserError(f"{path} has no {MANIFEST}: the stage that makes it has not finished.")
+    files = read_json(path / MANIFEST)["files"]
+    for name in files:
+        if not (path / name).is_file():
+            raise UserError(f"{path / name} is missing; copy the whole folder or make it again.")
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def code_version() -> str:
+    """Package version, and the commit where the checkout has one."""
+    version = metadata.version("threeshot")
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+        commit = subprocess.run(  # noqa: S603
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return version
+    return f"{version}+{commit}"
+
+
+def plain(config: Any) -> Any:
+    """A dataclass (or any tree) as JSON has it, so that it equals what is read back."""
+    values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config
+    return json.loads(json.dumps(values, default=str))
+
+
+def first_difference(old: Any, new: Any, prefix: str = "") -> str:
+    """Say where two JSON trees part, as `teacher.epochs: 50, now 100`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(k for k in new if k not in old)]:
+            if old.get(key) != new.get(key):
+                return first_difference(old.get(key), new.get(key), f"{prefix}.{key}".strip("."))
+    return f"{prefix}: {json.dumps(old)}, now {json.dumps(new)}"
+
+
+class StageFolder:
+    """The output folder of one stage, open for writing.
+
+    Args:
+        path: the folder.
+        stage: the stage's name.
+        config: the stage's frozen dataclass.
+        inputs: every artefact folder or file that the stage reads, by name.
+        overwrite: replace what another config or other inputs made.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        stage: str,
+        config: Any,
+        inputs: Mapping[str, Path],
+        overwrite: bool = False,
+    ) -> None:
+        self.path, self.stage, self.inputs = path, stage, dict(inputs)
+        self.overwrite = overwrite
+        self._asked = {
+            "stage": stage,
+            "config": plain(config),
+            "inputs": {name: artifact_hash(path) for name, path in self.inputs.items()},
+        }
+        self._started = time.monotonic()
+        self._tensorboard: SummaryWriter | None = None
+
+    def is_done(self) -> bool:
+        """Whether this very stage is finished; another config's folder is an error.
+
+        Raises:
+            UserError: the folder was made by another config or from other inputs.
+        """
+        config = self.path / CONFIG
+        if not config.exists():
+            return False
+        made = read_json(config)
+        if made == self._asked:
+            return (self.path / MANIFEST).exists()
+        if self.overwrite:
+            return False
+        raise UserError(
+            f"{self.path} was made with another config ({first_difference(made, self._asked)}): "
+            "add --run.overwrite true to make it anew, or choose another folder with --run.dir."
+        )
+
+    def begin(self) -> None:
+        """Create the folder, or take up the one that an interrupted run left. Call on all ranks."""
+        state = PartialState()
+        if state.is_main_process:
+            config = self.path / CONFIG
+            if config.exists() and read_json(config) != self._asked:
+                shutil.rmtree(self.path)  # is_done allowed it: overwrite
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(config, self._asked)
+        state.wait_for_everyone()
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """One line of metrics.jsonl, and the same to TensorBoard. Main process only."""
+        with (self.path / "metrics.jsonl").open("a") as handle:
+            handle.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            self.tensorboard.add_scalar(name, value, step)
+
+    @property
+    def tensorboard(self) -> SummaryWriter:
+        if self._tensorboard is None:
+            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"))
+            self._tensorboard.add_text("config", f"```\n{json.dumps(self._asked, indent=2)}\n```")
+        return self._tensorboard
+
+    def finish(self, files: list[str], figures: Mapping[str, Any]) -> None:
+        """Hash the payload and write the manifest; the stage counts as done from here on.
+
+        Args:
+            files: payload, relative to the folder.
+            figures: what the stage measured.
+        """
+        state = PartialState()
+        if state.is_main_process:
+            if self._tensorboard is not None:
+                self._tensorboard.close()
+            manifest = {
+                **self._asked,
+                "figures": plain(figures),
+                "files": {name: hash_file(self.path / name) for name in sorted(files)},
+                "code": code_version(),
+                "processes": state.num_processes,
+                "seconds": round(time.monotonic() - self._started, 1),
+            }
+            write_json(self.path / MANIFEST, manifest)
+        state.wait_for_everyone()

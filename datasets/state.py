@@ -1,0 +1,102 @@
+"""Training state without pickle: nested dicts, lists, scalars and tensors in one safetensors file.
+
+The tensors lie in the file by number; the shape of the tree is JSON in its metadata. A checkpoint
+appears whole or not at all, and a damaged one is passed over for the one before it.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from datasets.artifacts import atomic_write
+
+
+def _flatten(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, Tensor):
+        name = str(len(tensors))
+        tensors[name] = node.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(node, dict):  # pairs, since JSON would turn integer keys into strings
+        return {"dict": [[key, _flatten(value, tensors)] for key, value in node.items()]}
+    if isinstance(node, list | tuple):
+        return {"list": [_flatten(value, tensors) for value in node]}
+    return {"value": node}
+
+
+def _unflatten(node: Any, tensors: dict[str, Tensor]) -> Any:
+    ((kind, content),) = node.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _unflatten(value, tensors) for key, value in content}
+    if kind == "list":
+        return [_unflatten(value, tensors) for value in content]
+    return content
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a tree of tensors and JSON values."""
+    tensors: dict[str, Tensor] = {}
+    tree = _flatten(state, tensors)
+    with atomic_write(path) as partial:
+        save_file(tensors, partial, {"tree": json.dumps(tree)})
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote; raises SafetensorError if the file is damaged."""
+    with safe_open(path, framework="pt") as handle:
+        tree = json.loads(handle.metadata()["tree"])
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    return _unflatten(tree, tensors)
+
+
+class Checkpoints:
+    """Numbered training states in a folder; keeps the newest few."""
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder, self.keep = folder, keep
+
+    def _paths(self) -> list[Path]:
+        """Newest first."""
+        found = self.folder.glob("state-*.safetensors")
+        return sorted(found, key=lambda p: int(re.findall(r"\d+", p.name)[0]), reverse=True)
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        save_state(self.folder / f"state-{step}.safetensors", state)
+        for path in self._paths()[self.keep :]:
+            path.unlink()
+
+    def newest(self) -> dict[str, Any] | None:
+        """The newest state that can be read, or None."""
+        for path in self._paths():
+            try:
+                return load_state(path)
+            except (SafetensorError, KeyError, ValueError, TypeError) as error:
+                print(f"warning: {path} is damaged ({error}); the checkpoint before it is used.")
+        return None
+
+    def clear(self) -> None:
+        """Remove the states, once the stage's result is written."""
+        for path in self._paths():
+            path.unlink()
+        if self.folder.exists():
+            self.folder.rmdir()
+
+
+def step_seed(*numbers: int) -> int:
+    """A seed from a tuple such as (seed, step, rank): randomness that needs no saved state."""
+    value = 0x9E3779B97F4A7C15
+    for number in numbers:
+        value = ((value ^ (number + 0x1234567)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+        value ^= value >> 29
+    return value & (2**63 - 1)
+
+
+def seed_everything(*numbers: int) -> None:
+    torch.manual_seed(step_seed(*numbers))

@@ -1,0 +1,136 @@
+"""Augmentation by albumentations, seeded per sample: the only module that imports it."""
+
+import os
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would look at the network
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets import Dataset
+from datasets.batches import Key
+from datasets.pseudo_labels import Labelled
+from datasets.state import step_seed
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strength of the student's augmentation; zero switches a part off.
+
+    Args:
+        flip: probability of a mirror image.
+        shift: largest translation, as a share of the side.
+        scale: largest change of size, as a share.
+        rotate: largest rotation in degrees.
+        colour: largest change of brightness, contrast and saturation, as a share.
+        hue: largest shift of hue, as a share of the circle.
+        blur: probability of a Gaussian blur.
+        noise: probability of Gaussian noise.
+        grey: probability of a picture without colour.
+    """
+
+    flip: float = 0.5
+    shift: float = 0.06
+    scale: float = 0.15
+    rotate: float = 12.0
+    colour: float = 0.3
+    hue: float = 0.04
+    blur: float = 0.2
+    noise: float = 0.3
+    grey: float = 0.05
+
+    def build(self, ignore_index: int) -> A.Compose:
+        return A.Compose(
+            [
+                A.HorizontalFlip(p=self.flip),
+                A.Affine(
+                    translate_percent=(-self.shift, self.shift),
+                    scale=(1 - self.scale, 1 + self.scale),
+                    rotate=(-self.rotate, self.rotate),
+                    interpolation=cv2.INTER_LINEAR,
+                    mask_interpolation=cv2.INTER_NEAREST,
+                    border_mode=cv2.BORDER_REFLECT_101,
+                    fill_mask=ignore_index,
+                    p=0.8 if self.shift or self.scale or self.rotate else 0.0,
+                ),
+                A.ColorJitter(
+                    brightness=(1 - self.colour, 1 + self.colour),
+                    contrast=(1 - self.colour, 1 + self.colour),
+                    saturation=(1 - self.colour, 1 + self.colour),
+                    hue=(-self.hue, self.hue),
+                    p=0.8 if self.colour or self.hue else 0.0,
+                ),
+                A.ToGray(p=self.grey),
+                A.GaussianBlur(blur_limit=(3, 3), sigma_limit=(0.3, 1.0), p=self.blur),
+                A.GaussNoise(std_range=(0.01, 0.05), p=self.noise),
+            ],
+            additional_targets={"confidence": "mask"},
+        )
+
+
+class Sample(NamedTuple):
+    """What the student trains on: uint8 [3, H, W], int64 [H, W], float [H, W] in [0, 1], number."""
+
+    image: Tensor
+    mask: Tensor
+    confidence: Tensor
+    index: int
+
+
+class Augmented(Dataset):
+    """A data set of `Labelled` items, augmented by (seed, epoch, index) alone."""
+
+    def __init__(
+        self, source: Dataset, augmentation: Augmentation | None, ignore_index: int, seed: int
+    ) -> None:
+        self.source, self.seed = source, seed
+        self.transform = augmentation.build(ignore_index) if augmentation else None
+
+    def __getitems__(self, keys: list[Key]) -> list[Sample]:
+        indices = [index for _, index in keys]
+        if hasattr(self.source, "__getitems__"):
+            items = self.source.__getitems__(indices)
+        else:
+            items = [self.source[index] for index in indices]
+        return [self._prepare(key, Labelled(*item)) for key, item in zip(keys, items, strict=True)]
+
+    def __getitem__(self, key: Key) -> Sample:
+        return self.__getitems__([key])[0]
+
+    def _prepare(self, key: Key, item: Labelled) -> Sample:
+        image, mask, confidence = item
+        if self.transform is not None:
+            self.transform.set_random_seed(step_seed(self.seed, *key) % 2**32)
+            out = self.transform(
+                image=np.ascontiguousarray(image.permute(1, 2, 0).numpy()),
+                mask=mask.numpy(), confidence=confidence.numpy(),
+            )  # fmt: skip
+            image = torch.from_numpy(out["image"]).permute(2, 0, 1)
+            mask, confidence = torch.from_numpy(out["mask"]), torch.from_numpy(out["confidence"])
+        return Sample(image, mask.long(), confidence.float() / 255, key[1])
+
+
+class Exact(Dataset):
+    """Pictures with masks that are certain everywhere, as `Labelled` items."""
+
+    def __init__(self, source: Dataset) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Labelled:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[Labelled]:
+        if hasattr(self.source, "__getitems__"):
+            items = self.source.__getitems__(indices)
+        else:
+            items = [self.source[i] for i in indices]
+        return [Labelled(image, mask, torch.full_like(mask, 255)) for image, mask in items]

@@ -1,0 +1,1 @@
+"""Everything that knows a generator: StyleGAN2, its training, and FewShotCNN on its features."""

@@ -1,0 +1,287 @@
+"""Train a StyleGAN2 generator on unlabelled images.
+
+After Karras et al. (2020): non-saturating logistic loss, lazy R1 regularisation (Mescheder et al.,
+2018), Adam with betas (0, 0.99), an exponential moving average of the generator's weights as the
+result. Every step draws its randomness from (seed, step, rank), so that an interrupted run goes on
+exactly where it was. Progress counts images.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from datasets.artifacts import StageFolder, UserError, atomic_write, write_json
+from datasets.faces import RenderedFaces
+from datasets.state import Checkpoints, seed_everything
+from teacher.discriminator import Discriminator
+from teacher.stylegan2 import Generator, GeneratorConfig
+
+WEIGHTS = "generator.safetensors"
+ARCHITECTURE = "generator.json"
+
+
+@dataclass(frozen=True)
+class GeneratorStage:
+    """Stage `generator`.
+
+    Args:
+        architecture: widths and latent size; the resolution follows from them.
+        images: length of the training in images shown to the discriminator.
+        batch: images per step over all processes; a multiple of four per process.
+        seed: of the rendered faces, the initial weights and every step.
+        rate: Adam's learning rate of both networks.
+        gamma: weight of R1.
+        r1_every: steps between two R1 updates.
+        ema_images: half-life of the moving average, in images.
+        bf16: run the convolutions in bfloat16 (R1 stays in float32).
+        log_every: images between two lines of metrics.
+        save_every: images between two checkpoints, each with a sheet of samples.
+        workers: processes that draw the faces.
+    """
+
+    architecture: GeneratorConfig = GeneratorConfig()
+    images: int = 200_000
+    batch: int = 32
+    seed: int = 0
+    rate: float = 2e-3
+    gamma: float = 0.3
+    r1_every: int = 16
+    ema_images: float = 8_000
+    bf16: bool = True
+    log_every: int = 1_600
+    save_every: int = 8_000
+    workers: int = 1
+
+
+def train_generator(config: GeneratorStage, folder: StageFolder) -> None:
+    """Run the stage: writes `generator.safetensors`, `generator.json` and `samples.png`."""
+    accelerator = Accelerator()
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    if config.batch % (4 * ranks):
+        raise UserError(
+            f"generator.batch is {config.batch}: it must be a multiple of four for each of the "
+            f"{ranks} processes."
+        )
+    local, steps = config.batch // ranks, config.images // config.batch
+
+    # Networks and optimisers. Ranks start alike, since they draw from the same seed.
+    seed_everything(config.seed)
+    generator = Generator(config.architecture).to(accelerator.device)
+    discriminator = Discriminator(config.architecture.channels).to(accelerator.device)
+    average = Generator(config.architecture).to(accelerator.device).requires_grad_(False)
+    average.load_state_dict(generator.state_dict())
+    for network in (generator, discriminator, average):
+        network.to(memory_format=torch.channels_last)
+    lazy = config.r1_every / (config.r1_every + 1)  # keeps Adam's time scale, as in the paper
+    optimise_g = torch.optim.Adam(generator.parameters(), config.rate, (0.0, 0.99), eps=1e-8)
+    optimise_d = torch.optim.Adam(
+        discriminator.parameters(), config.rate * lazy, (0.0, 0.99**lazy), eps=1e-8
+    )
+
+    # Take up an interrupted run.
+    checkpoints, first = Checkpoints(folder.path / "checkpoints"), 0
+    if state := checkpoints.newest():
+        first = state["step"]
+        generator.load_state_dict(state["generator"])
+        discriminator.load_state_dict(state["discriminator"])
+        average.load_state_dict(state["average"])
+        optimise_g.load_state_dict(state["optimise_g"])
+        optimise_d.load_state_dict(state["optimise_d"])
+        accelerator.print(f"generator: resumed at image {first * config.batch}")
+
+    size = config.architecture.resolution
+    faces = RenderedFaces(config.seed, steps * config.batch, size)
+    batches = [
+        range(step * config.batch + rank * local, step * config.batch + (rank + 1) * local)
+        for step in range(first, steps)
+    ]
+    loader = DataLoader(
+        faces, batch_sampler=batches, num_workers=config.workers, collate_fn=_only_images
+    )
+
+    def autocast() -> torch.autocast:
+        return torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.bf16)
+
+    def latents() -> Tensor:
+        return torch.randn(local, config.architecture.latent_size, device=accelerator.device)
+
+    bar = tqdm(
+        total=steps * config.batch, initial=first * config.batch, unit="img", desc="generator",
+        disable=not accelerator.is_main_process,
+    )  # fmt: skip
+    sums: dict[str, Tensor] = {}
+    logged = time.monotonic()
+    for step, real_uint8 in enumerate(loader, first):
+        seed_everything(config.seed, step, rank)
+        real = real_uint8.to(accelerator.device, memory_format=torch.channels_last)
+        real = real.float() / 127.5 - 1
+
+        # Discriminator: real up, generated down.
+        with autocast():
+            with torch.no_grad():
+                fake, _ = generator(latents(), generator.random_noise(local))
+            score_fake, score_real = discriminator(fake), discriminator(real)
+            loss_d = F.softplus(score_fake).mean() + F.softplus(-score_real).mean()
+        losses = {"loss/d": loss_d, "score/real": score_real.mean(), "score/fake": score_fake.mean()}
+        _update(accelerator, discriminator, optimise_d, loss_d)
+
+        # R1: gradients on real images, seldom but stronger.
+        if step % config.r1_every == 0:
+            real.requires_grad_(True)
+            (slope,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+            penalty = slope.square().sum((1, 2, 3)).mean()
+            losses["loss/r1"] = penalty
+            loss_r1 = penalty * (config.gamma / 2 * config.r1_every)
+            _update(accelerator, discriminator, optimise_d, loss_r1)
+
+        # Generator: make the discriminator say real.
+        discriminator.requires_grad_(False)
+        with autocast():
+            fake, w = generator(latents(), generator.random_noise(local))
+            loss_g = F.softplus(-discriminator(fake)).mean()
+        losses["loss/g"] = loss_g
+        _update(accelerator, generator, optimise_g, loss_g)
+        discriminator.requires_grad_(True)
+
+        # Moving averages of w and of the weights; short at first, so that the start is forgotten.
+        mean_w = accelerator.reduce(w.detach().float().mean(0), "mean")
+        generator.w_mean.lerp_(mean_w, 0.002 if step > 1000 else 0.02)
+        seen = (step + 1) * config.batch
+        half_life = min(config.ema_images, max(seen * 0.05, 1))
+        _follow(average, generator, 0.5 ** (config.batch / half_life))
+
+        # Log, show, save.
+        for name, value in losses.items():
+            sums.setdefault(name, torch.zeros(2, device=accelerator.device))
+            sums[name] += torch.stack([value.detach().float(), torch.ones_like(value.detach())])
+        bar.update(config.batch)
+        if _crosses(seen, config.log_every, config.batch) or step + 1 == steps:
+            means = {n: (t[0] / t[1]).item() for n, t in sums.items()}
+            for name, value in means.items():
+                if not math.isfinite(value):
+                    raise UserError(
+                        f"{name} is {value} at step {step}; lower generator.rate or raise "
+                        f"generator.gamma. The last checkpoint in {checkpoints.folder} is intact."
+                    )
+            if accelerator.is_main_process:
+                speed = config.log_every / (time.monotonic() - logged)
+                folder.log(seen, {**means, "images_per_second": speed})
+                bar.set_postfix({n.split("/")[1]: f"{v:.2f}" for n, v in means.items()})
+            sums, logged = {}, time.monotonic()
+        if _crosses(seen, config.save_every, config.batch) and accelerator.is_main_process:
+            checkpoints.save(
+                step + 1,
+                {
+                    "step": step + 1,
+                    "generator": generator.state_dict(),
+                    "discriminator": discriminator.state_dict(),
+                    "average": average.state_dict(),
+                    "optimise_g": optimise_g.state_dict(),
+                    "optimise_d": optimise_d.state_dict(),
+                },
+            )
+            sheet = draw_sheet(average, seed=config.seed, count=64)
+            save_sheet(sheet, folder.path / "samples.png")
+            folder.tensorboard.add_image("samples", sheet, seen, dataformats="HWC")
+    bar.close()
+
+    # The result is the average; its own w_mean is taken afresh from it.
+    if accelerator.is_main_process:
+        average.w_mean.copy_(mean_latent(average, seed=config.seed))
+        save_generator(average, folder.path)
+        save_sheet(draw_sheet(average, seed=config.seed, count=64), folder.path / "samples.png")
+        checkpoints.clear()
+    accelerator.wait_for_everyone()
+    folder.finish([WEIGHTS, ARCHITECTURE, "samples.png"], {"images": steps * config.batch})
+
+
+def _only_images(items: list[tuple[Tensor, Tensor]]) -> Tensor:
+    return torch.stack([image for image, _ in items])
+
+
+def _crosses(seen: int, every: int, batch: int) -> bool:
+    """Whether the last batch passed a multiple of `every` images."""
+    return seen // every != (seen - batch) // every
+
+
+def _update(
+    accelerator: Accelerator, network: nn.Module, optimiser: torch.optim.Adam, loss: Tensor
+) -> None:
+    """One optimiser step on the gradients averaged over ranks.
+
+    Averaged by hand: one network runs several times per backward pass, and once under R1's second
+    derivative, which wrappers for data parallelism do not expect.
+    """
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if accelerator.num_processes > 1:
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients])):
+            gradient.copy_(part.view_as(gradient))
+    optimiser.step()
+
+
+@torch.no_grad()
+def _follow(average: Generator, generator: Generator, keep: float) -> None:
+    for mean, current in zip(average.parameters(), generator.parameters(), strict=True):
+        mean.lerp_(current, 1 - keep)
+    for mean, current in zip(average.buffers(), generator.buffers(), strict=True):
+        mean.copy_(current)
+
+
+@torch.no_grad()
+def mean_latent(generator: Generator, seed: int, count: int = 4096) -> Tensor:
+    """Mean of `count` mapped latents."""
+    seed_everything(seed)
+    z = torch.randn(count, generator.config.latent_size, device=generator.w_mean.device)
+    return generator.mapping(z).mean(0)
+
+
+@torch.no_grad()
+def draw_sheet(generator: Generator, seed: int, count: int, psi: float = 1.0) -> Tensor:
+    """A contact sheet of uncurated samples with constant noise, uint8 [H, W, 3]."""
+    seed_everything(seed, count)
+    device = generator.w_mean.device
+    z = torch.randn(count, generator.config.latent_size, device=device)
+    w = generator.truncate(generator.mapping(z), psi)
+    return tile(to_uint8(generator.synthesis(w, generator.constant_noise())[0]))
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] -> uint8, both [B, 3, H, W]."""
+    return ((images.float() + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)
+
+
+def tile(images: Tensor) -> Tensor:
+    """[B, 3, H, W] -> one nearly square sheet [rows * H, columns * W, 3] on the CPU."""
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    count, _, height, width = images.shape
+    sheet = images.new_zeros(rows * columns, 3, height, width)
+    sheet[:count] = images
+    sheet = sheet.view(rows, columns, 3, height, width).permute(0, 3, 1, 4, 2)
+    return sheet.reshape(rows * height, columns * width, 3).cpu()
+
+
+def save_sheet(sheet: Tensor, path: Path) -> None:
+    with atomic_write(path) as partial:
+        Image.fromarray(sheet.numpy()).save(partial, format="PNG")
+
+
+def save_generator(generator: Generator, folder: Path) -> None:
+    """Write weights in half precision and the architecture as JSON."""
+    weights = {name: value.half().contiguous() for name, value in generator.state_dict().items()}
+    with atomic_write(folder / WEIGHTS) as partial:
+        save_file(weights, partial)
+    write_json(folder / ARCHITECTURE, generator.config.to_json())
