@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from accelerate import PartialState
 from torch.utils.tensorboard import SummaryWriter
@@ -63,17 +63,21 @@ def hash_file(path: Path) -> str:
 
 
 def artifact_hash(path: Path) -> str:
-    """Identity of a finished stage folder (by its payload) or of a single file."""
+    """Identity of a finished stage folder (by its payload), of any other folder, or of a file."""
     if path.is_file():
         return hash_file(path)
     if not path.exists():
         raise UserError(f"{path} does not exist; check the option or the config that names it.")
-    if not (path / MANIFEST).exists():
-        raise UserError(f"{path} has no {MANIFEST}: the stage that makes it has not finished.")
-    files = read_json(path / MANIFEST)["files"]
-    for name in files:
-        if not (path / name).is_file():
-            raise UserError(f"{path / name} is missing; copy the whole folder or make it again.")
+    if (path / CONFIG).exists():
+        if not (path / MANIFEST).exists():
+            raise UserError(f"{path} has no {MANIFEST}: the stage that makes it has not finished.")
+        files = read_json(path / MANIFEST)["files"]
+        for name in files:
+            if not (path / name).is_file():
+                raise UserError(f"{path / name} is missing; copy the whole folder or make it anew.")
+    else:  # a folder that people filled
+        found = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
+        files = {p.relative_to(path).as_posix(): hash_file(p) for p in found}
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
@@ -103,6 +107,13 @@ def first_difference(old: Any, new: Any, prefix: str = "") -> str:
             if old.get(key) != new.get(key):
                 return first_difference(old.get(key), new.get(key), f"{prefix}.{key}".strip("."))
     return f"{prefix}: {json.dumps(old)}, now {json.dumps(new)}"
+
+
+class Result(NamedTuple):
+    """What a stage gives back: its payload, relative to its folder, and what it measured."""
+
+    files: list[str]
+    figures: Mapping[str, Any]
 
 
 class StageFolder:
@@ -178,12 +189,15 @@ class StageFolder:
             self._tensorboard.add_text("config", f"```\n{json.dumps(self._asked, indent=2)}\n```")
         return self._tensorboard
 
-    def finish(self, files: list[str], figures: Mapping[str, Any]) -> None:
+    @property
+    def checkpoints(self) -> Path:
+        """Where a stage keeps what it resumes from; dropped when the stage is done."""
+        return self.path / "checkpoints"
+
+    def finish(self, result: Result) -> None:
         """Hash the payload and write the manifest; the stage counts as done from here on.
 
-        Args:
-            files: payload, relative to the folder.
-            figures: what the stage measured.
+        Call on all ranks; the main process's result counts.
         """
         state = PartialState()
         if state.is_main_process:
@@ -191,11 +205,12 @@ class StageFolder:
                 self._tensorboard.close()
             manifest = {
                 **self._asked,
-                "figures": plain(figures),
-                "files": {name: hash_file(self.path / name) for name in sorted(files)},
+                "figures": plain(result.figures),
+                "files": {name: hash_file(self.path / name) for name in sorted(result.files)},
                 "code": code_version(),
                 "processes": state.num_processes,
                 "seconds": round(time.monotonic() - self._started, 1),
             }
             write_json(self.path / MANIFEST, manifest)
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
         state.wait_for_everyone()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from datasets import Dataset
+from datasets.artifacts import UserError
 from datasets.painting import (
     Canvas,
     Dice,
@@ -486,3 +487,12 @@ class RenderedFaces(Dataset):
             self.seed, torch.tensor(indices) + self.first, self.resolution
         )
         return list(zip(images, masks, strict=True))
+
+
+def require_face_labels(names: tuple[str, ...]) -> None:
+    """Refuse a label set that the rendered masks do not speak."""
+    if names != CLASS_NAMES:
+        raise UserError(
+            f"rendered faces are labelled {', '.join(CLASS_NAMES)}, but the label set has "
+            f"{', '.join(names)}; use configs/labels/face8.yaml with them."
+        )

@@ -81,13 +81,6 @@ class Checkpoints:
                 print(f"warning: {path} is damaged ({error}); the checkpoint before it is used.")
         return None
 
-    def clear(self) -> None:
-        """Remove the states, once the stage's result is written."""
-        for path in self._paths():
-            path.unlink()
-        if self.folder.exists():
-            self.folder.rmdir()
-
 
 def step_seed(*numbers: int) -> int:
     """A seed from a tuple such as (seed, step, rank): randomness that needs no saved state."""

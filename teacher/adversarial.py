@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from datasets.artifacts import StageFolder, UserError, atomic_write, write_json
+from datasets.artifacts import Result, StageFolder, UserError, atomic_write, write_json
 from datasets.faces import RenderedFaces
 from datasets.state import Checkpoints, seed_everything
 from teacher.discriminator import Discriminator
@@ -63,7 +63,7 @@ class GeneratorStage:
     workers: int = 1
 
 
-def train_generator(config: GeneratorStage, folder: StageFolder) -> None:
+def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
     """Run the stage: writes `generator.safetensors`, `generator.json` and `samples.png`."""
     accelerator = Accelerator()
     rank, ranks = accelerator.process_index, accelerator.num_processes
@@ -89,7 +89,7 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> None:
     )
 
     # Take up an interrupted run.
-    checkpoints, first = Checkpoints(folder.path / "checkpoints"), 0
+    checkpoints, first = Checkpoints(folder.checkpoints), 0
     if state := checkpoints.newest():
         first = state["step"]
         generator.load_state_dict(state["generator"])
@@ -200,9 +200,7 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> None:
         average.w_mean.copy_(mean_latent(average, seed=config.seed))
         save_generator(average, folder.path)
         save_sheet(draw_sheet(average, seed=config.seed, count=64), folder.path / "samples.png")
-        checkpoints.clear()
-    accelerator.wait_for_everyone()
-    folder.finish([WEIGHTS, ARCHITECTURE, "samples.png"], {"images": steps * config.batch})
+    return Result([WEIGHTS, ARCHITECTURE, "samples.png"], {"images": steps * config.batch})
 
 
 def _only_images(items: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -1,0 +1,42 @@
+"""Confusion matrices and intersection over union.
+
+The figure of a data set comes from one matrix over all its pixels. Classes that the truth does not
+hold are left out of the mean and named.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def confusion_matrix(truth: Tensor, prediction: Tensor, classes: int) -> Tensor:
+    """Pixel counts, int64 [classes, classes]: rows are the truth, columns the prediction.
+
+    Pixels whose truth is no class (the ignore index) are left out.
+    """
+    truth, prediction = truth.flatten().long(), prediction.flatten().long()
+    counted = (truth >= 0) & (truth < classes)
+    cells = truth[counted] * classes + prediction[counted]
+    return torch.bincount(cells, minlength=classes * classes).view(classes, classes)
+
+
+def iou_figures(matrix: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    """IoU per class, their mean, and the mean without class 0 (background).
+
+    Classes absent from the truth have no IoU: they are listed under `absent`.
+    """
+    matrix = matrix.double()
+    hit = matrix.diag()
+    union = matrix.sum(0) + matrix.sum(1) - hit
+    present = [i for i in range(len(names)) if matrix[i].sum() > 0]
+    iou = {names[i]: float(hit[i] / union[i]) for i in present}
+    foreground = [value for i, value in zip(present, iou.values(), strict=True) if i != 0]
+    return {
+        "miou": sum(iou.values()) / max(len(iou), 1),
+        "miou_foreground": sum(foreground) / max(len(foreground), 1),
+        "iou": iou,
+        "absent": [name for i, name in enumerate(names) if i not in present],
+        "pixel_accuracy": float(hit.sum() / matrix.sum().clamp_min(1)),
+    }

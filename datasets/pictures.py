@@ -1,0 +1,78 @@
+"""Sheets of pictures beside their masks."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+
+from datasets import Dataset
+from datasets.labels import LabelSet
+
+Picture = npt.NDArray[np.uint8]
+
+
+def grid(columns: dict[str, list[Picture]], labels: LabelSet, scale: int = 2) -> Picture:
+    """Pictures in titled columns above a legend of the classes; every picture [H, W, 3] of one size.
+
+    Args:
+        scale: whole-number enlargement.
+    """
+    height, width = next(iter(columns.values()))[0].shape[:2]
+    rows = max(len(column) for column in columns.values())
+    cell_h, cell_w, gap, head = height * scale, width * scale, 4, 22
+    font = ImageFont.load_default(14)
+    total_w = len(columns) * (cell_w + gap) + gap
+    legend = _legend(labels, total_w, font)
+    sheet = Image.new("RGB", (total_w, head + rows * (cell_h + gap) + legend.height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for c, (title, column) in enumerate(columns.items()):
+        x = gap + c * (cell_w + gap)
+        draw.text((x + cell_w // 2, head // 2), title, "black", font, anchor="mm")
+        for r, picture in enumerate(column):
+            cell = Image.fromarray(picture).resize((cell_w, cell_h), Image.Resampling.NEAREST)
+            sheet.paste(cell, (x, head + r * (cell_h + gap)))
+    sheet.paste(legend, (0, head + rows * (cell_h + gap)))
+    return np.asarray(sheet)
+
+
+def _legend(labels: LabelSet, width: int, font: Any) -> Image.Image:
+    x, y, places = 6, 6, []
+    for name in labels.names:
+        need = 22 + int(font.getlength(name)) + 12
+        if x + need > width:
+            x, y = 6, y + 20
+        places.append((x, y))
+        x += need
+    legend = Image.new("RGB", (width, y + 22), "white")
+    draw = ImageDraw.Draw(legend)
+    for name, colour, (left, top) in zip(labels.names, labels.colours, places, strict=True):
+        draw.rectangle((left, top, left + 14, top + 12), fill=tuple(colour), outline="grey")
+        draw.text((left + 19, top + 6), name, "black", font, anchor="lm")
+    return legend
+
+
+def as_picture(image: Tensor) -> Picture:
+    """uint8 [3, H, W] -> [H, W, 3]."""
+    return image.permute(1, 2, 0).cpu().numpy()
+
+
+@torch.no_grad()
+def show_predictions(
+    network: nn.Module, data: Dataset, labels: LabelSet, device: torch.device, count: int = 6
+) -> Picture:
+    """The first pictures of a data set of `Labelled` items beside truth and prediction."""
+    items = [data[i] for i in range(min(count, len(data)))]  # type: ignore[arg-type]
+    network.eval()
+    predicted = network(torch.stack([i.image for i in items]).to(device)).argmax(1)
+    masks = predicted.to(torch.uint8).cpu().numpy()
+    return grid(
+        {
+            "picture": [as_picture(i.image) for i in items],
+            "label": [labels.paint(i.mask.numpy()) for i in items],
+            "prediction": [labels.paint(mask) for mask in masks],
+        },
+        labels,
+    )

@@ -1,0 +1,1 @@
+"""Figures: confusion matrices, the comparison of teacher and student, its pictures."""

@@ -1,0 +1,225 @@
+"""Stage `compare`: teacher, student and baselines on the same pictures.
+
+`generated`: annotated samples of the generator, where the teacher has its features for nothing.
+`held_out`: pictures that no generator made; the teacher would need an inversion there, so it has no row.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from datasets.annotations import Samples, read_samples
+from datasets.artifacts import Result, StageFolder, artifact_hash, atomic_write, write_json
+from datasets.confusion import confusion_matrix, iou_figures
+from datasets.faces import render_faces, require_face_labels
+from datasets.labels import LabelSet
+from datasets.pictures import as_picture, grid
+from datasets.transforms import Exact
+from evaluation.colour_only import fit_colour_only
+from student.fit import StudentStage, train_network
+from student.network import ARCHITECTURE, WEIGHTS, load_student
+from teacher.fewshot import load_teacher
+from teacher.fit import predict_samples
+from teacher.sampling import load_generator
+
+RESULT = "comparison.json"
+PICTURE = "comparison.png"
+BASELINE = "three_labels"
+_CHUNK = 50
+
+Predict = Callable[[Tensor], Tensor]  # uint8 [N, 3, H, W] -> uint8 [N, H, W]
+
+
+@dataclass(frozen=True)
+class CompareStage:
+    """Stage `compare`.
+
+    Args:
+        held_out: rendered faces that no stage has seen.
+        held_out_seed: of these faces.
+        shown: pictures of each test set in `comparison.png`, the first ones.
+        timed: pictures over which the seconds per image are taken (median, one at a time).
+    """
+
+    held_out: int = 500
+    held_out_seed: int = 777_000_001
+    shown: int = 6
+    timed: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the stage depends on: its own settings, and the student's recipe for `three_labels`."""
+
+    settings: CompareStage
+    student: StudentStage
+
+
+def compare(config: Comparison, folder: StageFolder) -> Result:
+    """Run the stage: writes `comparison.json` and `comparison.png`, prints the table.
+
+    Reads the inputs `generator`, `teacher`, `student`, `annotations`, `test_annotations`, `labels`.
+    """
+    accelerator = Accelerator()
+    labels = LabelSet.load(folder.inputs["labels"])
+    source = artifact_hash(folder.inputs["generator"])
+    samples, masks = read_samples(folder.inputs["annotations"], labels, source)
+
+    # The student's network on the annotated samples alone, with as many steps: all ranks train it.
+    annotated = Exact(TensorDataset(samples.images, masks))
+    baseline = replace(config.student, held_back=len(samples))
+    train_network(baseline, labels, annotated, annotated, folder, BASELINE)
+
+    if not accelerator.is_main_process:
+        return Result([], {})
+    result = _measure(config.settings, folder, labels, samples, masks, accelerator.device)
+    write_json(folder.path / RESULT, result)
+    print_table(result)
+    figures = {
+        name: {model: row["miou"] for model, row in test["models"].items()}
+        for name, test in result["test_sets"].items()
+    }
+    weights = [f"{BASELINE}/{name}" for name in (WEIGHTS, ARCHITECTURE)]
+    return Result([RESULT, PICTURE, *weights], figures)
+
+
+def _measure(
+    settings: CompareStage,
+    folder: StageFolder,
+    labels: LabelSet,
+    samples: Samples,
+    masks: Tensor,
+    device: torch.device,
+) -> dict[str, Any]:
+    generator = load_generator(folder.inputs["generator"], device)
+    teacher = load_teacher(folder.inputs["teacher"]).to(device)
+    student, _ = load_student(folder.inputs["student"])
+    three_labels, _ = load_student(folder.path / BASELINE)
+    colour_only = fit_colour_only(
+        samples.images.to(device), masks.to(device), len(labels), labels.ignore_index, settings.seed
+    )
+    models: dict[str, Predict] = {
+        "student": _predictor(student.to(device), device),
+        BASELINE: _predictor(three_labels.to(device), device),
+        "colour_only": _predictor(colour_only, device),
+    }
+
+    source = artifact_hash(folder.inputs["generator"])
+    tests, truths = read_samples(folder.inputs["test_annotations"], labels, source)
+
+    def by_features(indices: list[int]) -> Tensor:
+        return predict_samples(generator, teacher, tests.take(indices))
+
+    # The teacher's row first: it is the one that the student is held against.
+    everything = list(range(len(tests)))
+    teacher_masks = by_features(everything)
+    row = iou_figures(confusion_matrix(truths, teacher_masks, len(labels)), labels.names)
+    row["seconds_per_image"] = _seconds(lambda i: by_features([i % len(tests)]), settings.timed)
+    generated, predictions = _score(models, tests.images, truths, labels, settings)
+    sheets = {"generated": (tests.images, truths, {"teacher": teacher_masks} | predictions)}
+    result = {
+        "generated": {"images": len(tests), "models": {"teacher": row} | generated},
+    }
+
+    require_face_labels(labels.names)
+    faces, exact = render_faces(
+        settings.held_out_seed, torch.arange(settings.held_out), generator.config.resolution
+    )
+    rows, predictions = _score(models, faces, exact, labels, settings)
+    sheets["held_out"] = (faces, exact, predictions)
+    result["held_out"] = {"images": len(faces), "models": rows}
+
+    _draw(folder, labels, sheets, settings.shown)
+    hardware = torch.cuda.get_device_name() if device.type == "cuda" else (
+        f"CPU, {torch.get_num_threads()} threads"
+    )  # fmt: skip
+    return {"classes": list(labels.names), "hardware": hardware, "test_sets": result}
+
+
+def _predictor(network: torch.nn.Module, device: torch.device) -> Predict:
+    @torch.no_grad()
+    def predict(pictures: Tensor) -> Tensor:
+        return network(pictures.to(device)).argmax(1).to(torch.uint8).cpu()
+
+    return predict
+
+
+def _score(
+    models: dict[str, Predict],
+    pictures: Tensor,
+    truth: Tensor,
+    labels: LabelSet,
+    settings: CompareStage,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    rows, predictions = {}, {}
+    for name, predict in models.items():
+        predictions[name] = torch.cat([predict(chunk) for chunk in pictures.split(_CHUNK)])
+        matrix = confusion_matrix(truth, predictions[name], len(labels))
+        rows[name] = iou_figures(matrix, labels.names)
+
+        def once(i: int, predict: Predict = predict) -> Tensor:
+            return predict(pictures[[i % len(pictures)]])
+
+        rows[name]["seconds_per_image"] = _seconds(once, settings.timed)
+    return rows, predictions
+
+
+def _seconds(once: Callable[[int], Tensor], count: int) -> float:
+    """Median time of one picture at a time, after three that do not count."""
+    times = []
+    for i in range(count + 3):
+        start = time.perf_counter()
+        once(i)  # ends with a copy to the CPU, which waits for the device
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[3:])
+
+
+def _draw(
+    folder: StageFolder,
+    labels: LabelSet,
+    sheets: dict[str, tuple[Tensor, Tensor, dict[str, Tensor]]],
+    shown: int,
+) -> None:
+    """Both test sets side by side: picture, truth and every model's masks."""
+    drawn = []
+    for name, (pictures, truth, predictions) in sheets.items():
+        columns = {name: [as_picture(p) for p in pictures[:shown]]}
+        columns["truth"] = [labels.paint(m.numpy()) for m in truth[:shown]]
+        for model, masks in predictions.items():
+            columns[model] = [labels.paint(m.numpy()) for m in masks[:shown]]
+        drawn.append(grid(columns, labels))
+    height = max(sheet.shape[0] for sheet in drawn)
+    padded = [
+        np.pad(s, ((0, height - s.shape[0]), (0, 16), (0, 0)), constant_values=255) for s in drawn
+    ]
+    with atomic_write(folder.path / PICTURE) as partial:
+        Image.fromarray(np.concatenate(padded, axis=1)).save(partial, format="PNG")
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """The comparison in the terminal, a table for each test set."""
+    console = Console()
+    for name, test in result["test_sets"].items():
+        table = Table(title=f"{name}: {test['images']} images, IoU in percent")
+        table.add_column("model")
+        for column in ("mIoU", "no backgr.", *result["classes"], "ms/image"):
+            table.add_column(column, justify="right")
+        for model, row in test["models"].items():
+            cells = [f"{100 * row['miou']:.1f}", f"{100 * row['miou_foreground']:.1f}"]
+            for label in result["classes"]:
+                cells.append(f"{100 * row['iou'][label]:.1f}" if label in row["iou"] else "-")
+            table.add_row(model, *cells, f"{1000 * row['seconds_per_image']:.1f}")
+        console.print(table)
+    console.print(f"one image at a time on {result['hardware']}")

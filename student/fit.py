@@ -1,0 +1,297 @@
+"""Stage `student`: train the image-input network on pseudo-labels, under accelerate.
+
+Sample order and augmentation are pure functions of (seed, step), so that an interrupted run goes on
+exactly where it was and the number of processes does not change what is seen.
+"""
+
+import math
+import time
+from collections.abc import Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from datasets import Dataset
+from datasets.artifacts import Result, StageFolder, UserError, atomic_write, write_json
+from datasets.batches import EndlessBatches
+from datasets.confusion import confusion_matrix, iou_figures
+from datasets.faces import RenderedFaces, require_face_labels
+from datasets.labels import LabelSet
+from datasets.losses import cross_entropy, dice
+from datasets.pictures import show_predictions
+from datasets.pseudo_labels import PseudoLabels
+from datasets.state import Checkpoints, seed_everything
+from datasets.transforms import Augmentation, Augmented, Exact, Sample
+from student.network import ARCHITECTURE, WEIGHTS, NetworkConfig, Student, describe
+
+LAST = "last.safetensors"
+_VALIDATION_CHUNK = 50
+
+
+@dataclass(frozen=True)
+class StudentStage:
+    """Stage `student`.
+
+    Args:
+        network: the architecture.
+        source: what to train on: the pseudo-labels of the run, or rendered faces with exact masks.
+        faces: number of rendered faces, where they are the source.
+        resolution: of the rendered faces, where they are the source.
+        steps: optimiser steps.
+        batch: pictures per step over all processes.
+        rate: AdamW's peak learning rate, after a linear warm-up and before a cosine to zero.
+        confidence: power of the teacher's confidence that weights each pixel; 0 weighs all alike.
+        dice: weight of the Dice loss beside cross-entropy.
+        ema: decay of the moving average of the weights, which is what is evaluated and kept.
+        held_back: pictures of the source kept from training, for validation.
+        evaluate_every: steps between validations, each with a checkpoint.
+        precision: of the convolutions under accelerate.
+        workers: processes that load and augment.
+    """
+
+    network: NetworkConfig = NetworkConfig()
+    augmentation: Augmentation = Augmentation()
+    source: Literal["pseudo_labels", "faces"] = "pseudo_labels"
+    faces: int = 50_000
+    resolution: int = 64
+    steps: int = 1500
+    batch: int = 32
+    rate: float = 2e-3
+    weight_decay: float = 0.05
+    warm_up: int = 100
+    clip: float = 1.0
+    confidence: float = 1.0
+    dice: float = 0.5
+    ema: float = 0.995
+    held_back: int = 200
+    evaluate_every: int = 250
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    workers: int = 1
+    seed: int = 0
+
+
+def fit_student(config: StudentStage, folder: StageFolder) -> Result:
+    """Run the stage: writes `student.safetensors` and `student.json`.
+
+    Reads the inputs `labels` and, for that source, `pseudo_labels`.
+    """
+    labels = LabelSet.load(folder.inputs["labels"])
+    source: Dataset
+    if config.source == "faces":
+        require_face_labels(labels.names)
+        source = Exact(RenderedFaces(config.seed, config.faces, config.resolution))
+    else:
+        source = PseudoLabels(folder.inputs["pseudo_labels"])
+    assert isinstance(source, Sized)
+    if not 0 < config.held_back < len(source):
+        raise UserError(
+            f"student.held_back is {config.held_back}; it must be above 0 and below the "
+            f"{len(source)} pictures of the source."
+        )
+    border = len(source) - config.held_back
+    training = _part(source, range(border))
+    validation = _part(source, range(border, len(source)))
+    figures = train_network(config, labels, training, validation, folder)
+    return Result([WEIGHTS, ARCHITECTURE, LAST], figures)
+
+
+class _part(Subset[Any]):  # noqa: N801 - a Subset that still fetches by the batch
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        chosen = [self.indices[i] for i in indices]
+        if hasattr(self.dataset, "__getitems__"):
+            return list(self.dataset.__getitems__(chosen))
+        return [self.dataset[i] for i in chosen]
+
+
+def learning_rate(config: StudentStage, step: int) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    warm = min(1.0, (step + 1) / max(config.warm_up, 1))
+    return config.rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+
+
+def train_network(
+    config: StudentStage,
+    labels: LabelSet,
+    training: Dataset,
+    validation: Dataset,
+    folder: StageFolder,
+    subfolder: str = "",
+) -> dict[str, Any]:
+    """Train a student on one set and pick the best weights by another; used by every student-like row.
+
+    Args:
+        training, validation: data sets of `Labelled` items.
+        subfolder: where in the stage's folder the weights go.
+
+    Returns:
+        Validation figures of the best weights. Writes `student.safetensors` (best), `student.json`,
+        `last.safetensors`.
+    """
+    accelerator = Accelerator(mixed_precision=config.precision)
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    if config.batch % ranks:
+        raise UserError(
+            f"student.batch is {config.batch}, not divisible by the {ranks} processes; it is the "
+            "batch of the whole run."
+        )
+    out = folder.path / subfolder
+    assert isinstance(training, Sized) and isinstance(validation, Sized)
+
+    # Model, optimiser, average. Ranks start alike, since they draw from the same seed.
+    seed_everything(config.seed)
+    network = Student(config.network, len(labels)).to(memory_format=torch.channels_last)
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+        config.rate,
+        weight_decay=config.weight_decay,
+    )
+    average = ModelEmaV3(network, decay=config.ema, use_warmup=True).to(accelerator.device)
+    model, optimiser = accelerator.prepare(network, optimiser)
+
+    # Take up an interrupted run.
+    checkpoints, first = Checkpoints(folder.checkpoints / subfolder), 0
+    best: dict[str, Any] = {"miou": -1.0}
+    best_weights: dict[str, Tensor] = {}
+    if state := checkpoints.newest():
+        first, best, best_weights = state["step"], state["best"], state["best_weights"]
+        network.load_state_dict(state["network"])
+        average.module.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        accelerator.print(f"student: resumed at step {first}")
+
+    augmented = Augmented(training, config.augmentation, labels.ignore_index, config.seed)
+    order = EndlessBatches(
+        len(training), config.batch, first, config.steps, config.seed, rank, ranks
+    )
+    loader = DataLoader(
+        augmented, batch_sampler=order, num_workers=config.workers, collate_fn=collate
+    )
+
+    name = subfolder or "student"
+    bar = tqdm(
+        total=config.steps, initial=first, desc=name, unit="step",
+        disable=not accelerator.is_main_process,
+    )  # fmt: skip
+    started, sum_loss = time.monotonic(), torch.zeros((), device=accelerator.device)
+    for step, batch in enumerate(loader, first):
+        seed_everything(config.seed, step, rank)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(config, step)
+        model.train()
+        images, target, weight = (t.to(accelerator.device) for t in batch[:3])
+        images = images.to(memory_format=torch.channels_last)
+        with accelerator.autocast():
+            logits = model(images).float()
+        weight = weight**config.confidence
+        loss = cross_entropy(logits, target, weight, labels.ignore_index)
+        if config.dice:
+            loss = loss + config.dice * dice(logits, target, weight, labels.ignore_index)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the student's loss is {float(loss)} at step {step} (samples "
+                f"{batch.index.tolist()[:8]}, ...); lower student.rate. The last checkpoint is intact."
+            )
+        accelerator.backward(loss)
+        norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        average.update(network, step=step)
+        sum_loss += loss.detach()
+        bar.update()
+
+        done = step + 1
+        if done % config.evaluate_every and done != config.steps:
+            continue
+        # Validate the average, keep the best, save.
+        figures = validate(accelerator, average.module, validation, labels)
+        if figures["miou"] >= best["miou"]:
+            best = {"step": done, **figures}
+            best_weights = _weights(average.module)
+        if accelerator.is_main_process:
+            count = done - first if done - first < config.evaluate_every else config.evaluate_every
+            metrics = {
+                "loss": float(sum_loss) / count,
+                "rate": learning_rate(config, step),
+                "gradient_norm": float(norm),  # type: ignore[arg-type]
+                "images_per_second": count * config.batch / (time.monotonic() - started),
+                "validation/miou": figures["miou"],
+                **{f"validation/iou/{k}": v for k, v in figures["iou"].items()},
+            }
+            _log(folder, subfolder, done, metrics)
+            bar.set_postfix(loss=f"{metrics['loss']:.3f}", miou=f"{figures['miou']:.3f}")
+            sheet = show_predictions(average.module, validation, labels, accelerator.device)
+            folder.tensorboard.add_image(f"{name}/held back", sheet, done, dataformats="HWC")
+            checkpoints.save(
+                done,
+                {
+                    "step": done,
+                    "best": best,
+                    "best_weights": best_weights,
+                    "network": network.state_dict(),
+                    "average": average.module.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                },
+            )
+        accelerator.wait_for_everyone()
+        started = time.monotonic()
+        sum_loss.zero_()
+    bar.close()
+
+    if accelerator.is_main_process:
+        _save(out / WEIGHTS, best_weights)
+        _save(out / LAST, _weights(average.module))
+        resolution = int(validation[0].image.shape[-1])
+        write_json(out / ARCHITECTURE, describe(config.network, labels.names, resolution))
+    accelerator.wait_for_everyone()
+    return best
+
+
+def collate(samples: list[Sample]) -> Sample:
+    images, masks, confidences, indices = zip(*samples, strict=True)
+    return Sample(  # type: ignore[arg-type]
+        torch.stack(images), torch.stack(masks), torch.stack(confidences), torch.tensor(indices)
+    )
+
+
+@torch.no_grad()
+def validate(
+    accelerator: Accelerator, network: nn.Module, data: Dataset, labels: LabelSet
+) -> dict[str, Any]:
+    """IoU figures over a data set, every picture counted once whatever the number of ranks."""
+    assert isinstance(data, Sized)
+    network.eval()
+    matrix = torch.zeros(len(labels), len(labels), dtype=torch.int64, device=accelerator.device)
+    chunks = [
+        range(s, min(s + _VALIDATION_CHUNK, len(data)))
+        for s in range(0, len(data), _VALIDATION_CHUNK)
+    ]
+    for chunk in chunks[accelerator.process_index :: accelerator.num_processes]:
+        items = [data[i] for i in chunk]
+        images = torch.stack([item.image for item in items]).to(accelerator.device)
+        truth = torch.stack([item.mask for item in items]).to(accelerator.device)
+        matrix += confusion_matrix(truth, network(images).argmax(1), len(labels))
+    return iou_figures(accelerator.reduce(matrix, "sum"), labels.names)
+
+
+def _log(folder: StageFolder, subfolder: str, step: int, metrics: dict[str, float]) -> None:
+    prefix = f"{subfolder}/" if subfolder else ""
+    folder.log(step, {prefix + name: value for name, value in metrics.items()})
+
+
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().clone().contiguous() for k, v in network.state_dict().items()}
+
+
+def _save(path: Path, weights: dict[str, Tensor]) -> None:
+    with atomic_write(path) as partial:
+        save_file(weights, partial)

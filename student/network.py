@@ -1,0 +1,127 @@
+"""The student: any timm encoder and a light decoder.
+
+The decoder is a feature pyramid (Lin et al., 2017) at the encoder's finest resolution, joined by one
+convolution on the picture itself, so that small parts keep their edges.
+
+Shapes: B = batch, H, W = pixels, any size.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from datasets.artifacts import UserError, read_json
+
+WEIGHTS = "student.safetensors"
+ARCHITECTURE = "student.json"
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Architecture of the student.
+
+    Args:
+        encoder: name of any timm model that gives features.
+        pretrained: start from timm's weights (downloads them the first time).
+        levels: how many of the encoder's resolutions are used, from the finest on.
+        width: channels of the decoder.
+        detail: channels of the convolution on the picture itself.
+    """
+
+    encoder: str = "resnet18"
+    pretrained: bool = False
+    levels: int = 4
+    width: int = 64
+    detail: int = 16
+
+
+def build_encoder(config: NetworkConfig) -> nn.Module:
+    """Create the timm encoder; errors name the option and the remedy."""
+    try:
+        encoder = timm.create_model(
+            config.encoder, pretrained=False, features_only=True,
+            out_indices=tuple(range(config.levels)),
+        )  # fmt: skip
+        if config.pretrained:
+            weights = timm.create_model(
+                config.encoder, pretrained=True, features_only=True,
+                out_indices=tuple(range(config.levels)),
+            )  # fmt: skip
+            return weights
+        return encoder
+    except (RuntimeError, IndexError, AssertionError, AttributeError) as error:
+        raise UserError(
+            f"student.network.encoder {config.encoder!r} with {config.levels} levels cannot be built "
+            f"({error}); see timm.list_models() for names and lower student.network.levels."
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"the weights of {config.encoder!r} cannot be downloaded ({type(error).__name__}): go "
+            "online once to fill timm's cache, or set student.network.pretrained false."
+        ) from error
+
+
+class Student(nn.Module):
+    """Pictures [B, 3, H, W], uint8 or float in [0, 255] -> logits [B, classes, H, W]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: NetworkConfig, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = build_encoder(config)
+        channels: list[int] = self.encoder.feature_info.channels()  # type: ignore[union-attr, operator]
+        width = config.width
+        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
+        self.merge = nn.ModuleList(_conv(width, width) for _ in channels)
+        self.detail = _conv(3, config.detail)
+        self.join = _conv(width + config.detail, width // 2)
+        self.classify = nn.Conv2d(width // 2, classes, 1)
+        about = getattr(self.encoder, "pretrained_cfg", None) or {}
+        for name, default in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
+            value = 255 * torch.tensor(about.get(name, default)).view(3, 1, 1)
+            self.register_buffer(name, value)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        x = (pictures.float() - self.mean) / self.std
+        levels = self.encoder(x)
+        y = self.merge[-1](self.lateral[-1](levels[-1]))
+        for level, lateral, merge in zip(
+            levels[-2::-1], self.lateral[-2::-1], self.merge[-2::-1], strict=True
+        ):
+            y = merge(lateral(level) + F.interpolate(y, level.shape[-2:], mode="nearest"))
+        y = F.interpolate(y, x.shape[-2:], mode="bilinear", align_corners=False)
+        return self.classify(self.join(torch.cat([y, self.detail(x)], 1)))
+
+
+def _conv(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def describe(config: NetworkConfig, names: tuple[str, ...], resolution: int) -> dict[str, Any]:
+    """What `load_student` needs beside the weights."""
+    network = {k: getattr(config, k) for k in ("encoder", "levels", "width", "detail")}
+    return {"network": network, "classes": list(names), "resolution": resolution}
+
+
+def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
+    """Read a trained student for inference, and what `describe` said of it."""
+    about = read_json(folder / ARCHITECTURE)
+    student = Student(NetworkConfig(**about["network"]), len(about["classes"]))
+    try:
+        student.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{folder / WEIGHTS} cannot be read ({error}); run `student` again.") from error
+    return student.eval().requires_grad_(False), about

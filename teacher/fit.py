@@ -1,0 +1,167 @@
+"""Stage `teacher`: fit FewShotCNN to a handful of annotated samples."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.annotations import Samples, read_samples
+from datasets.artifacts import Result, StageFolder, UserError, artifact_hash, atomic_write, write_json
+from datasets.confusion import confusion_matrix, iou_figures
+from datasets.labels import LabelSet
+from datasets.losses import cross_entropy, dice
+from datasets.state import Checkpoints, seed_everything
+from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, describe
+from teacher.sampling import load_generator
+from teacher.stylegan2 import Generator
+
+
+@dataclass(frozen=True)
+class TeacherStage:
+    """Stage `teacher`. The defaults are the seed report's recipe.
+
+    Args:
+        network: the architecture.
+        epochs: passes over the annotated samples; one step per sample.
+        rate: Adam's learning rate, divided by ten after `decay_after` epochs.
+        dice: weight of the Dice loss beside cross-entropy.
+        flip: probability that features and mask are mirrored.
+        fresh_noise: draw new noise inputs at every step: the same face, other details.
+        mix_from: from this resolution on, take the styles of a random other face at every step: the
+            same shape in other colours. 0 switches it off.
+        evaluate_every: epochs between two evaluations on the annotated test samples.
+    """
+
+    network: FewShotConfig = FewShotConfig()
+    epochs: int = 100
+    rate: float = 1e-3
+    decay_after: int = 50
+    weight_decay: float = 1e-3
+    dice: float = 0.0
+    flip: float = 0.0
+    fresh_noise: bool = False
+    mix_from: int = 0
+    evaluate_every: int = 10
+    seed: int = 0
+
+
+def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
+    """Run the stage: writes `teacher.safetensors` and `teacher.json`.
+
+    Reads the inputs `generator`, `annotations`, `test_annotations` and `labels`. The work is small:
+    the main process does it, the others wait.
+    """
+    accelerator = Accelerator()
+    if not accelerator.is_main_process:
+        return Result([], {})
+    device = accelerator.device
+    labels = LabelSet.load(folder.inputs["labels"])
+    generator = load_generator(folder.inputs["generator"], device)
+    source = artifact_hash(folder.inputs["generator"])
+    samples, masks = read_samples(folder.inputs["annotations"], labels, source)
+    tests, truths = read_samples(folder.inputs["test_annotations"], labels, source)
+
+    seed_everything(config.seed)
+    teacher = FewShotCNN(
+        config.network, generator.feature_channels, generator.config.resolution, len(labels)
+    ).to(device)
+    optimiser = torch.optim.Adam(
+        teacher.parameters(), config.rate, weight_decay=config.weight_decay
+    )
+    checkpoints, first = Checkpoints(folder.checkpoints), 0
+    if state := checkpoints.newest():
+        first = state["epoch"]
+        teacher.load_state_dict(state["teacher"])
+        optimiser.load_state_dict(state["optimiser"])
+        print(f"teacher: resumed at epoch {first}")
+
+    figures: dict[str, Any] = {}
+    for epoch in (bar := tqdm(range(first, config.epochs), desc="teacher", unit="epoch")):
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate * (0.1 if epoch >= config.decay_after else 1.0)
+
+        teacher.train()
+        total = 0.0
+        seed_everything(config.seed, epoch)
+        for i in torch.randperm(len(samples)).tolist():
+            features = training_features(generator, samples.take([i]), config)
+            target = masks[[i]].long().to(device)
+            if torch.rand(()) < config.flip:
+                features, target = [f.flip(-1) for f in features], target.flip(-1)
+            logits = teacher(features)
+            weight = torch.ones_like(logits[:, 0])
+            loss = cross_entropy(logits, target, weight, labels.ignore_index)
+            if config.dice:
+                loss = loss + config.dice * dice(logits, target, weight, labels.ignore_index)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += float(loss)
+        if not torch.isfinite(torch.tensor(total)):
+            raise UserError(f"the teacher's loss is {total} in epoch {epoch}; lower teacher.rate.")
+
+        metrics = {"loss": total / len(samples), "rate": optimiser.param_groups[0]["lr"]}
+        last = epoch + 1 == config.epochs
+        if (epoch + 1) % config.evaluate_every == 0 or last:
+            figures = evaluate_teacher(generator, teacher, tests, truths, labels)
+            metrics |= {"miou": figures["miou"]}
+            metrics |= {f"iou/{name}": value for name, value in figures["iou"].items()}
+            bar.set_postfix(loss=f"{metrics['loss']:.3f}", miou=f"{figures['miou']:.3f}")
+            state = {"teacher": teacher.state_dict(), "optimiser": optimiser.state_dict()}
+            checkpoints.save(epoch + 1, {"epoch": epoch + 1, **state})
+        folder.log(epoch + 1, metrics)
+
+    if not figures:
+        figures = evaluate_teacher(generator, teacher, tests, truths, labels)
+    weights = {k: v.cpu().contiguous() for k, v in teacher.state_dict().items()}
+    with atomic_write(folder.path / WEIGHTS) as partial:
+        save_file(weights, partial)
+    write_json(folder.path / ARCHITECTURE, describe(teacher, labels.names))
+    return Result([WEIGHTS, ARCHITECTURE], {"generated": figures})
+
+
+@torch.no_grad()
+def training_features(
+    generator: Generator, samples: Samples, config: TeacherStage
+) -> list[Tensor]:
+    """Features of annotated samples, varied in ways that leave their masks true."""
+    device = generator.w_mean.device
+    w, noise = samples.w.to(device), [n.to(device) for n in samples.noise]
+    if config.fresh_noise:
+        noise = generator.random_noise(len(w))
+    if config.mix_from:
+        z = torch.randn(len(w), generator.config.latent_size, device=device)
+        other = generator.mapping(z).unsqueeze(1)
+        fine = [int(n.split(".")[0]) >= config.mix_from for n in generator.feature_names]
+        fine.append(True)  # the last style colours the image
+        mixed = torch.tensor(fine, device=device)[None, :, None] & (torch.rand(()) < 0.5)
+        w = torch.where(mixed, other, w)
+    return generator.synthesis(w, noise)[1]
+
+
+@torch.no_grad()
+def predict_samples(
+    generator: Generator, teacher: FewShotCNN, samples: Samples, chunk: int = 16
+) -> Tensor:
+    """Teacher's label maps of drawn samples from their true features, uint8 [N, R, R]."""
+    device = generator.w_mean.device
+    training, parts = teacher.training, []
+    teacher.eval()
+    for start in range(0, len(samples), chunk):
+        part = samples.take(list(range(start, min(start + chunk, len(samples)))))
+        _, features = generator.synthesis(part.w.to(device), [n.to(device) for n in part.noise])
+        parts.append(teacher(features).argmax(1).to(torch.uint8).cpu())
+    teacher.train(training)
+    return torch.cat(parts)
+
+
+def evaluate_teacher(
+    generator: Generator, teacher: FewShotCNN, tests: Samples, truths: Tensor, labels: LabelSet
+) -> dict[str, Any]:
+    """IoU figures on annotated samples."""
+    predictions = predict_samples(generator, teacher, tests)
+    return iou_figures(confusion_matrix(truths, predictions, len(labels)), labels.names)

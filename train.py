@@ -1,0 +1,264 @@
+"""threeshot's one entry point: every stage is a subcommand, `distill` runs them all in order.
+
+    accelerate launch train.py distill --config configs/demo.yaml
+    python train.py teacher --config configs/demo.yaml --teacher.epochs 50 --run.dir runs/mine
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from argparse import ArgumentError
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from jsonargparse import ArgumentParser, Namespace
+
+from datasets.annotations import write_samples
+from datasets.artifacts import MANIFEST, Result, StageFolder, UserError, artifact_hash, plain, read_json
+from evaluation.compare import CompareStage, Comparison, compare
+from student.export import ExportStage, export_student
+from student.fit import StudentStage, fit_student
+from teacher.adversarial import GeneratorStage, save_sheet, tile, train_generator
+from teacher.fit import TeacherStage, fit_teacher
+from teacher.label import LabelStage, label_samples
+from teacher.sampling import choose_samples, draw_samples, load_generator
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where the stages' folders lie.
+
+    Args:
+        dir: the run's folder; each stage writes to a folder of its name in it.
+        overwrite: make stages anew that were made with another config or from other inputs.
+    """
+
+    dir: Path = Path("runs/demo")
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the run is given.
+
+    Args:
+        labels: the label set.
+        generator: a finished generator folder; none to train one in the run's stage `generator`.
+        annotations: annotated samples for the teacher.
+        test_annotations: annotated samples for the comparison.
+    """
+
+    labels: Path = Path("configs/labels/face8.yaml")
+    generator: Path | None = None
+    annotations: Path | None = None
+    test_annotations: Path | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that can be said to a run."""
+
+    run: Run = field(default_factory=Run)
+    sources: Sources = field(default_factory=Sources)
+    generator: GeneratorStage = field(default_factory=GeneratorStage)
+    teacher: TeacherStage = field(default_factory=TeacherStage)
+    label: LabelStage = field(default_factory=LabelStage)
+    student: StudentStage = field(default_factory=StudentStage)
+    compare: CompareStage = field(default_factory=CompareStage)
+    export: ExportStage = field(default_factory=ExportStage)
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Options of the subcommand `sample`.
+
+    Args:
+        count: samples to draw.
+        out: folder for them; draw `masks/0000.png`, ... into it.
+        choose: keep only this many of them, those most worth annotating.
+        seed: of the samples.
+        truncation: psi of the samples.
+    """
+
+    count: int
+    out: Path
+    choose: int | None = None
+    seed: int = 0
+    truncation: float = 1.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its function, the part of the config it depends on, and the names of its inputs."""
+
+    run: Callable[[Any, StageFolder], Result]
+    config: Callable[[Config], Any]
+    inputs: Callable[[Config], tuple[str, ...]]
+    writes: str
+
+
+STAGES = {
+    "generator": Stage(
+        train_generator, lambda c: c.generator, lambda c: (),
+        "generator.safetensors, generator.json, samples.png",
+    ),
+    "teacher": Stage(
+        fit_teacher, lambda c: c.teacher,
+        lambda c: ("labels", "generator", "annotations", "test_annotations"),
+        "teacher.safetensors, teacher.json",
+    ),
+    "label": Stage(
+        label_samples, lambda c: c.label, lambda c: ("labels", "generator", "teacher"),
+        "shard-*.zip, pseudo_labels.json",
+    ),
+    "student": Stage(
+        fit_student, lambda c: c.student,
+        lambda c: ("labels",) if c.student.source == "faces" else ("labels", "pseudo_labels"),
+        "student.safetensors, last.safetensors, student.json",
+    ),
+    "compare": Stage(
+        compare, lambda c: Comparison(c.compare, c.student),
+        lambda c: (
+            "labels", "generator", "annotations", "test_annotations", "teacher", "student",
+        ),
+        "comparison.json, comparison.png",
+    ),
+    "export": Stage(
+        export_student, lambda c: c.export, lambda c: ("labels", "student"),
+        "student.onnx, labels.json",
+    ),
+}  # fmt: skip
+
+
+def input_path(config: Config, name: str) -> Path:
+    """Where an input lies: named by `sources`, or made by an earlier stage of the run."""
+    if name == "generator":
+        return config.sources.generator or config.run.dir / "generator"
+    if name == "pseudo_labels":
+        return config.run.dir / "label"
+    if name in STAGES:
+        return config.run.dir / name
+    path: Path | None = getattr(config.sources, name)
+    if path is None:
+        raise UserError(f"sources.{name} is not set; name a folder in the config or with --sources.{name}.")
+    return path
+
+
+def run_stage(name: str, config: Config) -> None:
+    """Run one stage, unless it is done already."""
+    stage, state = STAGES[name], PartialState()
+    inputs = {key: input_path(config, key) for key in stage.inputs(config)}
+    for key, path in inputs.items():
+        maker = {"pseudo_labels": "label"}.get(key, key)
+        made_here = maker in STAGES and path == config.run.dir / maker
+        if made_here and not (path / MANIFEST).exists():
+            raise UserError(
+                f"the stage `{name}` needs {path}, which is not finished: run `train.py {maker}` "
+                "with the same config first, or `train.py distill` for all stages."
+            )
+    folder = StageFolder(
+        config.run.dir / name, name, stage.config(config), inputs, config.run.overwrite
+    )
+    done = folder.is_done()
+    state.wait_for_everyone()  # all ranks have looked before one begins to write
+    if done:
+        state.print(f"{name}: done already in {folder.path}, nothing to do")
+        return
+    state.print(f"{name}: writing to {folder.path}")
+    folder.begin()
+    folder.finish(stage.run(stage.config(config), folder))
+    seconds = read_json(folder.path / MANIFEST)["seconds"]
+    state.print(f"{name}: finished in {seconds:.0f} s")
+
+
+def distill(config: Config) -> None:
+    """All stages in order; a generator that the config gives is not trained."""
+    for name in STAGES:
+        if name == "generator" and config.sources.generator:
+            PartialState().print(f"generator: given, {config.sources.generator}")
+            continue
+        run_stage(name, config)
+
+
+def sample(config: Config, options: SampleOptions) -> None:
+    """Draw samples to annotate: pictures, and what makes their features again."""
+    path = input_path(config, "generator")
+    source = artifact_hash(path)
+    if (options.out / "samples.json").exists():
+        raise UserError(f"{options.out} holds samples already; choose another --sample.out.")
+    if options.choose is not None and not 0 < options.choose <= options.count:
+        raise UserError(
+            f"--sample.choose {options.choose} must be between 1 and --sample.count {options.count}."
+        )
+    generator = load_generator(path)
+    indices = list(range(options.count))
+    samples = draw_samples(generator, options.seed, indices, options.truncation)
+    if options.choose is not None:
+        indices = choose_samples(generator, samples, options.choose)
+        samples = samples.take(indices)
+    origin = {"seed": options.seed, "indices": indices, "truncation": options.truncation}
+    write_samples(options.out, samples, source, origin)
+    save_sheet(tile(samples.images), options.out / "sheet.png")
+    print(f"{len(samples)} samples in {options.out}; draw their masks into {options.out / 'masks'}")
+
+
+def dry_run(names: list[str], config: Config) -> None:
+    """Print the resolved config, and what each stage would read and write."""
+    print(json.dumps(plain(config), indent=2))
+    for name in names:
+        stage = STAGES[name]
+        reads = [str(input_path(config, key)) for key in stage.inputs(config)]
+        print(f"{name}: reads {', '.join(reads) or 'nothing'}")
+        print(f"{' ' * len(name)}  writes {config.run.dir / name}: {stage.writes}")
+
+
+def build_parser() -> ArgumentParser:
+    """Subcommands that all take the same config."""
+    parser = ArgumentParser("train.py", description=__doc__, exit_on_error=False)
+    commands = parser.add_subcommands()
+    texts = {name: f"run the stage `{name}`" for name in STAGES}
+    texts |= {"distill": "run all stages in order", "sample": "draw samples to annotate"}
+    for name, text in texts.items():
+        command = ArgumentParser(description=text, exit_on_error=False)
+        command.add_argument("--config", action="config", help="a YAML file of what follows")
+        if name == "sample":
+            command.add_class_arguments(SampleOptions, "sample")
+        else:
+            command.add_argument("--dry-run", action="store_true", help="print, and run nothing")
+        command.add_class_arguments(Config, None, fail_untyped=True)
+        commands.add_subcommand(name, command, help=text)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = build_parser()
+    try:
+        parsed = parser.parse_args(arguments)
+        command = parsed.subcommand
+        values: Namespace = parser.instantiate(parsed)[command]
+        config = Config(**{f.name: values[f.name] for f in dataclasses.fields(Config)})
+        if command == "sample":
+            sample(config, values.sample)
+        elif values.dry_run:
+            dry_run([command] if command in STAGES else list(STAGES), config)
+        else:
+            # One process may work for long while the others wait for it.
+            PartialState(timeout=timedelta(hours=12))
+            distill(config) if command == "distill" else run_stage(command, config)
+    except (UserError, ArgumentError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.exit(main())
