@@ -100,7 +100,7 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            total += float(loss)
+            total += loss.item()
         if not torch.isfinite(torch.tensor(total)):
             raise UserError(f"the teacher's loss is {total} in epoch {epoch}; lower teacher.rate.")
 

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from datasets.artifacts import UserError
+from datasets.faces import CLASS_NAMES, RenderedFaces, render_faces, require_face_labels
+
+
+def test_a_face_depends_on_seed_and_index_alone():
+    together, masks = render_faces(5, torch.arange(40), 32)
+    alone, mask = render_faces(5, torch.tensor([37]), 32)
+    assert torch.equal(together[37], alone[0])
+    assert torch.equal(masks[37], mask[0])
+    other, _ = render_faces(6, torch.tensor([37]), 32)
+    assert not torch.equal(other[0], alone[0])
+
+
+def test_large_seeds_and_indices_are_told_apart():
+    pictures, _ = render_faces(2**40, torch.tensor([1, 2**33 + 1]), 16)
+    small, _ = render_faces(0, torch.tensor([1]), 16)
+    assert not torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], small[0])
+
+
+@pytest.mark.parametrize("resolution", [16, 48, 64, 128])
+def test_shapes_and_all_classes(resolution):
+    pictures, masks = render_faces(0, torch.arange(24), resolution)
+    assert pictures.shape == (24, 3, resolution, resolution)
+    assert pictures.dtype == masks.dtype == torch.uint8
+    assert masks.unique().tolist() == list(range(len(CLASS_NAMES)))
+
+
+def test_shares_are_those_of_portraits():
+    _, masks = render_faces(1, torch.arange(200), 64)
+    share = torch.bincount(masks.flatten().long(), minlength=8) / masks.numel()
+    assert 0.25 < share[0] < 0.6
+    assert 0.15 < share[1] < 0.4
+    assert 0.1 < share[2] < 0.4
+    assert (share[3:] > 0.005).all()
+    assert (share[3:] < 0.06).all()
+
+
+def test_a_mask_follows_the_picture_at_every_size():
+    """The same face at twice the size has the same mask, up to the outline."""
+    _, small = render_faces(2, torch.arange(16), 64)
+    _, large = render_faces(2, torch.arange(16), 128)
+    middle = large[:, ::2, ::2]
+    assert (small == middle).float().mean() > 0.95
+
+
+def test_faces_vary():
+    pictures, masks = render_faces(0, torch.arange(100), 32)
+    assert pictures.float().std(0).mean() > 30  # colours of one pixel over faces
+    has_ears = (masks == 7).flatten(1).any(1).float().mean()
+    assert 0.5 < has_ears < 0.999  # seen or hidden
+
+
+def test_data_set_draws_batches_as_it_draws_one():
+    faces = RenderedFaces(3, 100, 16, first=10)
+    assert len(faces) == 100
+    batch = faces.__getitems__([4, 7])
+    assert torch.equal(batch[1][0], faces[7][0])
+    assert torch.equal(batch[1][0], render_faces(3, torch.tensor([17]), 16)[0][0])
+
+
+def test_other_label_sets_are_refused():
+    with pytest.raises(UserError, match="face8"):
+        require_face_labels(("background", "face"))

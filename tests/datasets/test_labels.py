@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.artifacts import UserError
+from datasets.labels import LabelSet, read_image, read_mask, write_mask
+
+MASK = np.array([[0, 1], [7, 255]], np.uint8)
+
+
+def test_masks_come_back(tmp_path, labels):
+    write_mask(tmp_path / "m.png", MASK, labels)
+    assert np.array_equal(read_mask(tmp_path / "m.png", labels, (2, 2)), MASK)
+    with Image.open(tmp_path / "m.png") as image:  # any viewer sees the classes' colours
+        assert image.mode == "P"
+        assert image.convert("RGB").getpixel((1, 0)) == labels.colours[1]
+
+
+def test_paint_shows_ignored_pixels_white(labels):
+    painted = labels.paint(MASK)
+    assert painted[1, 1].tolist() == [255, 255, 255]
+    assert painted[1, 0].tolist() == list(labels.colours[7])
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((3, 2), np.uint8), "2x3 pixels but its picture is 2x2"),
+        (np.array([[0, 8], [0, 0]], np.uint8), "index 8"),
+        (np.zeros((2, 2), np.uint8), "all background"),
+    ],
+)
+def test_wrong_masks_are_named(tmp_path, labels, mask, message):
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    with pytest.raises(UserError, match=message) as caught:
+        read_mask(tmp_path / "m.png", labels, (2, 2))
+    assert str(tmp_path / "m.png") in str(caught.value)
+
+
+def test_missing_broken_and_colour_masks(tmp_path, labels):
+    with pytest.raises(UserError, match="does not exist"):
+        read_mask(tmp_path / "none.png", labels, (2, 2))
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(UserError, match="not a readable picture"):
+        read_mask(tmp_path / "text.png", labels, (2, 2))
+    with pytest.raises(UserError, match="not a readable picture"):
+        read_image(tmp_path / "text.png")
+    Image.new("RGB", (2, 2)).save(tmp_path / "rgb.png")
+    with pytest.raises(UserError, match="class indices"):
+        read_mask(tmp_path / "rgb.png", labels, (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: [a, b]\ncolours: [[0, 0, 0]]", "2 names but 1 colours"),
+        ("names: [a, b]", "colours"),
+        ("names: [a]\ncolours: [[0, 0]]", "r, g, b"),
+        ("names: [a, b]\ncolours: [[0, 0, 0], [1, 1, 1]]\nignore_index: 1", "also the index"),
+        ("names: [", "needs"),
+    ],
+)
+def test_wrong_label_sets_are_named(tmp_path, text, message):
+    path = tmp_path / "set.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        LabelSet.load(path)
+    assert str(path) in str(caught.value)

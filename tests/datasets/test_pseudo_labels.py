@@ -1,0 +1,73 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets.artifacts import UserError, write_json
+from datasets.faces import render_faces
+from datasets.pseudo_labels import INDEX, Labelled, PseudoLabels, shard_name, write_shard
+
+
+def make_store(folder, labels, count=10, per_shard=4):
+    pictures, masks = render_faces(0, torch.arange(count), 16)
+    samples = [
+        Labelled(p, m, torch.full_like(m, 10 * i))
+        for i, (p, m) in enumerate(zip(pictures, masks, strict=True))
+    ]
+    for number, first in enumerate(range(0, count, per_shard)):
+        write_shard(folder / shard_name(number), first, samples[first : first + per_shard], labels)
+    write_json(folder / INDEX, {"count": count, "per_shard": per_shard})
+    return samples
+
+
+def test_samples_come_back_in_any_order(tmp_path, labels):
+    samples = make_store(tmp_path, labels)
+    store = PseudoLabels(tmp_path)
+    assert len(store) == 10
+    for i in (9, 0, 4, 3):
+        for mine, theirs in zip(store[i], samples[i], strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_any_tool_can_read_a_shard(tmp_path, labels):
+    samples = make_store(tmp_path, labels)
+    with zipfile.ZipFile(tmp_path / shard_name(1)) as shard:
+        assert all(e.compress_type == zipfile.ZIP_STORED for e in shard.infolist())
+        mask = Image.open(io.BytesIO(shard.read("masks/0000005.png")))
+    assert mask.mode == "P"
+    assert np.array_equal(np.array(mask), samples[5].mask.numpy())
+
+
+def test_bytes_depend_on_contents_alone(tmp_path, labels):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    make_store(tmp_path / "a", labels)
+    make_store(tmp_path / "b", labels)
+    for name in (shard_name(0), shard_name(2)):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_truncated_and_missing_shards_are_named(tmp_path, labels):
+    make_store(tmp_path, labels)
+    path = tmp_path / shard_name(1)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(UserError, match=r"shard-00001\.zip is damaged"):
+        PseudoLabels(tmp_path)
+    path.unlink()
+    with pytest.raises(UserError, match=r"shard-00001\.zip is damaged or missing"):
+        PseudoLabels(tmp_path)
+
+
+def test_a_flipped_byte_inside_is_named(tmp_path, labels):
+    make_store(tmp_path, labels)
+    path = tmp_path / shard_name(0)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"IDAT") + 20
+    content[at] ^= 0xFF
+    path.write_bytes(bytes(content))
+    store = PseudoLabels(tmp_path)
+    with pytest.raises(UserError, match=r"shard-00000\.zip: images/0000000\.png is damaged"):
+        store[0]

@@ -1,0 +1,19 @@
+from dataclasses import replace
+
+import pytest
+
+from student.fit import StudentStage, learning_rate
+
+
+def test_learning_rate_warms_up_and_ends_at_zero():
+    config = StudentStage(steps=1000, warm_up=100, rate=1.0)
+    rates = [learning_rate(config, step) for step in range(1001)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(1.0, abs=0.03)
+    assert rates.index(max(rates)) in range(95, 105)
+    assert rates[-1] == pytest.approx(0)
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+
+
+def test_no_warm_up():
+    assert learning_rate(replace(StudentStage(), warm_up=0, rate=1.0), 0) == 1.0

@@ -1,0 +1,82 @@
+import json
+
+import pytest
+import torch
+
+from datasets.annotations import INDEX, LATENTS, read_samples
+from datasets.artifacts import UserError, artifact_hash
+from teacher.adversarial import to_uint8
+from teacher.sampling import choose_samples, draw_latents, draw_samples, load_generator
+from tests.conftest import run_cli
+
+
+def test_a_sample_depends_on_seed_and_index_alone(chain):
+    generator = load_generator(chain.generator)
+    together = draw_samples(generator, 3, list(range(40)), 0.7)
+    alone = draw_samples(generator, 3, [35], 0.7)
+    assert torch.allclose(together.w[35], alone.w[0], atol=1e-6)
+    assert all(torch.equal(a[35], b[0]) for a, b in zip(together.noise, alone.noise, strict=True))
+    assert (together.images[35].int() - alone.images[0].int()).abs().max() <= 1
+    assert not torch.equal(together.w[35], draw_samples(generator, 4, [35], 0.7).w[0])
+
+
+def test_annotated_samples_remake_their_pictures_exactly(chain, labels):
+    """What the folder keeps gives back the picture, so it gives back the features."""
+    generator = load_generator(chain.generator)
+    samples, masks = read_samples(chain.folder / "train", labels, artifact_hash(chain.generator))
+    image, _ = generator.synthesis(samples.w, samples.noise)
+    assert torch.equal(to_uint8(image), samples.images)
+    assert masks.shape == samples.images[:, 0].shape
+
+
+def test_samples_of_another_generator_are_refused(chain, labels):
+    with pytest.raises(UserError, match="another generator"):
+        read_samples(chain.folder / "train", labels, "0" * 64)
+
+
+def test_damaged_and_missing_parts_are_named(chain, labels, tmp_path):
+    source = artifact_hash(chain.generator)
+    run_cli("sample", "--config", chain.config, "--sample.count", 2, "--sample.out", tmp_path / "s")
+    with pytest.raises(UserError, match=r"masks/0000\.png does not exist"):
+        read_samples(tmp_path / "s", labels, source)
+    latents = tmp_path / "s" / LATENTS
+    latents.write_bytes(latents.read_bytes()[:50])
+    with pytest.raises(UserError, match=r"latents\.safetensors cannot be read"):
+        read_samples(tmp_path / "s", labels, source)
+
+
+def test_chosen_samples_are_recorded_and_differ(chain, tmp_path):
+    made = run_cli(
+        "sample", "--config", chain.config, "--sample.count", 30, "--sample.choose", 4,
+        "--sample.out", tmp_path / "s",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    index = json.loads((tmp_path / "s" / INDEX).read_text())
+    assert index["count"] == 4
+    assert len(set(index["origin"]["indices"])) == 4
+    again = run_cli("sample", "--config", chain.config, "--sample.count", 3, "--sample.out", tmp_path / "s")
+    assert again.returncode == 2
+    assert "holds samples already" in again.stderr
+
+
+def test_the_choice_prefers_the_many_over_the_odd(chain):
+    """Of many alike samples and one far away, the odd one is never the first choice."""
+    generator = load_generator(chain.generator)
+    samples = draw_samples(generator, 0, list(range(24)), 0.3)
+    w, _ = draw_latents(generator, 9, [0], 6.0)
+    samples.w[5] = w[0]
+    assert 5 not in choose_samples(generator, samples, 2, parts=6)
+
+
+def test_broken_generators_are_named(tmp_path, chain):
+    with pytest.raises(UserError, match=r"generator\.json cannot be read"):
+        load_generator(tmp_path)
+    for name in ("generator.json", "generator.safetensors"):
+        (tmp_path / name).write_bytes((chain.generator / name).read_bytes())
+    about = json.loads((tmp_path / "generator.json").read_text())
+    (tmp_path / "generator.json").write_text(json.dumps(about | {"mapping_layers": 3}))
+    with pytest.raises(UserError, match=r"mapping_layers\.2"):
+        load_generator(tmp_path)
+    (tmp_path / "generator.safetensors").write_bytes(b"short")
+    with pytest.raises(UserError, match=r"generator\.safetensors cannot be read"):
+        load_generator(tmp_path)
