@@ -1,7 +1,7 @@
 """threeshot's one entry point: every stage is a subcommand, `distill` runs them all in order.
 
-    accelerate launch train.py distill --config configs/demo.yaml
-    python train.py teacher --config configs/demo.yaml --teacher.epochs 50 --run.dir runs/mine
+accelerate launch train.py distill --config configs/demo.yaml
+python train.py teacher --config configs/demo.yaml --teacher.epochs 50 --run.dir runs/mine
 """
 
 import dataclasses
@@ -19,7 +19,15 @@ from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
 
 from datasets.annotations import write_samples
-from datasets.artifacts import MANIFEST, Result, StageFolder, UserError, artifact_hash, plain, read_json
+from datasets.artifacts import (
+    MANIFEST,
+    Result,
+    StageFolder,
+    UserError,
+    artifact_hash,
+    plain,
+    read_json,
+)
 from evaluation.compare import CompareStage, Comparison, compare
 from student.export import ExportStage, export_student
 from student.fit import StudentStage, fit_student
@@ -145,7 +153,9 @@ def input_path(config: Config, name: str) -> Path:
         return config.run.dir / name
     path: Path | None = getattr(config.sources, name)
     if path is None:
-        raise UserError(f"sources.{name} is not set; name a folder in the config or with --sources.{name}.")
+        raise UserError(
+            f"sources.{name} is not set; name a folder in the config or with --sources.{name}."
+        )
     return path
 
 

@@ -36,7 +36,9 @@ class Samples:
         return Samples(self.w[indices], [n[indices] for n in self.noise], self.images[indices])
 
 
-def write_samples(folder: Path, samples: Samples, generator_hash: str, origin: dict[str, object]) -> None:
+def write_samples(
+    folder: Path, samples: Samples, generator_hash: str, origin: dict[str, object]
+) -> None:
     """Write samples for annotation.
 
     Args:
@@ -71,7 +73,9 @@ def read_samples(folder: Path, labels: LabelSet, generator_hash: str) -> tuple[S
     try:
         tensors = load_file(folder / LATENTS)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder / LATENTS} cannot be read ({error}); draw the samples anew.") from error
+        raise UserError(
+            f"{folder / LATENTS} cannot be read ({error}); draw the samples anew."
+        ) from error
     images, masks = [], []
     for i in range(index["count"]):
         image = read_image(folder / "images" / f"{i:04d}.png")

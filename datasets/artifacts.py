@@ -86,7 +86,7 @@ def code_version() -> str:
     version = metadata.version("threeshot")
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-        commit = subprocess.run(  # noqa: S603
+        commit = subprocess.run(
             command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -96,7 +96,8 @@ def code_version() -> str:
 
 def plain(config: Any) -> Any:
     """A dataclass (or any tree) as JSON has it, so that it equals what is read back."""
-    values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config
+    is_one = dataclasses.is_dataclass(config) and not isinstance(config, type)
+    values = dataclasses.asdict(config) if is_one else config
     return json.loads(json.dumps(values, default=str))
 
 

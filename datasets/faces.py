@@ -10,6 +10,7 @@ right, y down, the origin between the eyes' outer corners and the nose tip.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -207,9 +208,7 @@ class _Hair:
         part_at, part = dice.uniform(-0.3, 0.3), dice.bell(0, 0.5)
         hairline = centre + arch * u * u + part * (u - part_at).abs() * 0.5 + wave
         temple = dice.uniform(0.50, 0.58) * (frame.half_width / 0.63)
-        sideburn = torch.where(
-            dice.chance(0.5), dice.uniform(-0.2, 0.0), dice.uniform(0.0, 0.28)
-        )
+        sideburn = torch.where(dice.chance(0.5), dice.uniform(-0.2, 0.0), dice.uniform(0.0, 0.28))
         thick = torch.where(style == big, dice.uniform(0.20, 0.34), dice.uniform(0.05, 0.16))
         thick = torch.where(style == short, dice.uniform(0.02, 0.11), thick)
         lowest = torch.where(style == big, dice.uniform(0.1, 0.5), dice.uniform(-0.2, 0.05))
@@ -364,9 +363,7 @@ def _paint_mouth(dice: Dice, canvas: Canvas, frame: _Frame, skin: Tensor) -> Non
     canvas.shade(below * dice.uniform(0.05, 0.28) * canvas.coverage(-lips))
 
 
-def _paint_nose(
-    dice: Dice, canvas: Canvas, frame: _Frame, skin: Tensor, light: _Light
-) -> None:
+def _paint_nose(dice: Dice, canvas: Canvas, frame: _Frame, skin: Tensor, light: _Light) -> None:
     """Bridge, tip and wings; the tip stands out of the face and slides with yaw and pitch."""
     length, width = dice.bell(0.29, 0.04), dice.uniform(0.10, 0.155)
     height = dice.uniform(0.08, 0.16)
@@ -469,7 +466,7 @@ def _photograph(dice: Dice, canvas: Canvas, light: _Light) -> Tensor:
     return ((picture + noise).clamp(0, 1) * 255 + 0.5).to(torch.uint8)
 
 
-class RenderedFaces(Dataset):
+class RenderedFaces(Dataset[Any]):
     """`count` faces of the stream `seed`: item i is (uint8 [3, R, R], mask uint8 [R, R])."""
 
     def __init__(self, seed: int, count: int, resolution: int, first: int = 0) -> None:
@@ -483,9 +480,7 @@ class RenderedFaces(Dataset):
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
         """A batch drawn at once; the data loader calls this, several times faster than one by one."""
-        images, masks = render_faces(
-            self.seed, torch.tensor(indices) + self.first, self.resolution
-        )
+        images, masks = render_faces(self.seed, torch.tensor(indices) + self.first, self.resolution)
         return list(zip(images, masks, strict=True))
 
 

@@ -39,25 +39,39 @@ class LabelSet:
         if len(names) != len(colours):
             raise UserError(f"label set {path} has {len(names)} names but {len(colours)} colours.")
         if ignore < len(names):
-            raise UserError(f"label set {path}: ignore_index {ignore} is also the index of a class.")
+            raise UserError(
+                f"label set {path}: ignore_index {ignore} is also the index of a class."
+            )
         return LabelSet(names, colours, ignore)
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def paint(self, mask: Mask) -> npt.NDArray[np.uint8]:
-        """Mask [H, W] -> its colours [H, W, 3]; ignored pixels are white."""
+    @property
+    def palette(self) -> npt.NDArray[np.uint8]:
+        """A colour for each of the 256 values of a mask, [256, 3]; ignored pixels are white."""
         table = np.full((256, 3), 255, np.uint8)
         table[: len(self)] = self.colours
-        return table[mask]
+        return table
+
+    def paint(self, mask: Mask) -> npt.NDArray[np.uint8]:
+        """Mask [H, W] -> its colours [H, W, 3]."""
+        return self.palette[mask]
+
+    def as_png(self, mask: Mask) -> Image.Image:
+        """Mask [H, W] as a palette picture.
+
+        The palette is whole: Pillow stores short ones with fewer bits and would cut the ignore index.
+        """
+        image = Image.fromarray(mask)
+        image.putpalette(self.palette.flatten().tolist())
+        return image
 
 
 def write_mask(path: Path, mask: Mask, labels: LabelSet) -> None:
     """Write a mask [H, W] as a palette PNG: any viewer shows the classes' colours."""
-    image = Image.fromarray(mask)
-    image.putpalette([c for colour in labels.colours for c in colour])
     with atomic_write(path) as partial:
-        image.save(partial, format="PNG")
+        labels.as_png(mask).save(partial, format="PNG")
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:

@@ -90,7 +90,7 @@ def blend_union(a: Tensor, b: Tensor, radius: float) -> Tensor:
     return torch.minimum(a, b) - h * h * (radius / 4)
 
 
-def smoothstep(low: float, high: float, x: Tensor) -> Tensor:
+def smoothstep(low: Tensor | float, high: Tensor | float, x: Tensor) -> Tensor:
     """0 at `low`, 1 at `high` (which may lie below), smooth between."""
     t = ((x - low) / (high - low)).clamp(0, 1)
     return t * t * (3 - 2 * t)

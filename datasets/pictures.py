@@ -61,7 +61,7 @@ def as_picture(image: Tensor) -> Picture:
 
 @torch.no_grad()
 def show_predictions(
-    network: nn.Module, data: Dataset, labels: LabelSet, device: torch.device, count: int = 6
+    network: nn.Module, data: Dataset[Any], labels: LabelSet, device: torch.device, count: int = 6
 ) -> Picture:
     """The first pictures of a data set of `Labelled` items beside truth and prediction."""
     items = [data[i] for i in range(min(count, len(data)))]  # type: ignore[arg-type]

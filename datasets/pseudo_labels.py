@@ -8,7 +8,7 @@ bytes depend on their contents only.
 import io
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,14 +37,11 @@ def shard_name(number: int) -> str:
 
 def write_shard(path: Path, first: int, samples: list[Labelled], labels: LabelSet) -> None:
     """Write samples number `first`, `first + 1`, ... as one shard."""
-    palette = [c for colour in labels.colours for c in colour]
     with atomic_write(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as shard:
         for number, sample in enumerate(samples, first):
-            mask = Image.fromarray(sample.mask.numpy())
-            mask.putpalette(palette)
             pictures = {
                 "images": Image.fromarray(sample.image.permute(1, 2, 0).numpy()),
-                "masks": mask,
+                "masks": labels.as_png(sample.mask.numpy()),
                 "confidence": Image.fromarray(sample.confidence.numpy()),
             }
             for kind, picture in pictures.items():
@@ -54,7 +51,7 @@ def write_shard(path: Path, first: int, samples: list[Labelled], labels: LabelSe
                 shard.writestr(entry, buffer.getvalue())
 
 
-class PseudoLabels(Dataset):
+class PseudoLabels(Dataset[Any]):
     """Random access to a finished store; needs no generator. Items are `Labelled`."""
 
     def __init__(self, folder: Path) -> None:
@@ -75,7 +72,9 @@ class PseudoLabels(Dataset):
                 "then run the stage `label` again; only this shard is made anew."
             ) from error
         if found != 3 * expected:
-            raise UserError(f"{path} holds {found} files, not {3 * expected}; delete it and rerun `label`.")
+            raise UserError(
+                f"{path} holds {found} files, not {3 * expected}; delete it and rerun `label`."
+            )
 
     def __len__(self) -> int:
         return self.count

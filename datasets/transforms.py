@@ -5,7 +5,7 @@ import os
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would look at the network
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import albumentations as A
 import cv2
@@ -80,14 +80,14 @@ class Sample(NamedTuple):
     image: Tensor
     mask: Tensor
     confidence: Tensor
-    index: int
+    number: Tensor
 
 
-class Augmented(Dataset):
+class Augmented(Dataset[Any]):
     """A data set of `Labelled` items, augmented by (seed, epoch, index) alone."""
 
     def __init__(
-        self, source: Dataset, augmentation: Augmentation | None, ignore_index: int, seed: int
+        self, source: Dataset[Any], augmentation: Augmentation | None, ignore_index: int, seed: int
     ) -> None:
         self.source, self.seed = source, seed
         self.transform = augmentation.build(ignore_index) if augmentation else None
@@ -113,13 +113,13 @@ class Augmented(Dataset):
             )  # fmt: skip
             image = torch.from_numpy(out["image"]).permute(2, 0, 1)
             mask, confidence = torch.from_numpy(out["mask"]), torch.from_numpy(out["confidence"])
-        return Sample(image, mask.long(), confidence.float() / 255, key[1])
+        return Sample(image, mask.long(), confidence.float() / 255, torch.tensor(key[1]))
 
 
-class Exact(Dataset):
+class Exact(Dataset[Any]):
     """Pictures with masks that are certain everywhere, as `Labelled` items."""
 
-    def __init__(self, source: Dataset) -> None:
+    def __init__(self, source: Dataset[Any]) -> None:
         self.source = source
 
     def __len__(self) -> int:

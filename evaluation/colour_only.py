@@ -24,9 +24,7 @@ class ColourOnly(nn.Module):
         count, _, height, width = pictures.shape
         y = torch.linspace(-1, 1, height, device=pictures.device).view(1, 1, -1, 1)
         x = torch.linspace(-1, 1, width, device=pictures.device).view(1, 1, 1, -1)
-        place = torch.cat(
-            [x.expand(count, 1, height, width), y.expand(count, 1, height, width)], 1
-        )
+        place = torch.cat([x.expand(count, 1, height, width), y.expand(count, 1, height, width)], 1)
         return self.layers(torch.cat([pictures.float() / 127.5 - 1, place], 1))
 
 

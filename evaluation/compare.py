@@ -5,6 +5,7 @@
 """
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -210,16 +211,17 @@ def _draw(
 
 def print_table(result: dict[str, Any]) -> None:
     """The comparison in the terminal, a table for each test set."""
-    console = Console()
+    # A log file has no width of its own; there the table keeps its full one.
+    console = Console(width=None if sys.stdout.isatty() else 120)
     for name, test in result["test_sets"].items():
         table = Table(title=f"{name}: {test['images']} images, IoU in percent")
         table.add_column("model")
         for column in ("mIoU", "no backgr.", *result["classes"], "ms/image"):
             table.add_column(column, justify="right")
         for model, row in test["models"].items():
-            cells = [f"{100 * row['miou']:.1f}", f"{100 * row['miou_foreground']:.1f}"]
-            for label in result["classes"]:
-                cells.append(f"{100 * row['iou'][label]:.1f}" if label in row["iou"] else "-")
+            shares = [row["miou"], row["miou_foreground"]]
+            shares += [row["iou"].get(label) for label in result["classes"]]
+            cells = ["-" if share is None else f"{100 * share:.1f}" for share in shares]
             table.add_row(model, *cells, f"{1000 * row['seconds_per_image']:.1f}")
         console.print(table)
     console.print(f"one image at a time on {result['hardware']}")

@@ -84,7 +84,7 @@ def fit_student(config: StudentStage, folder: StageFolder) -> Result:
     Reads the inputs `labels` and, for that source, `pseudo_labels`.
     """
     labels = LabelSet.load(folder.inputs["labels"])
-    source: Dataset
+    source: Dataset[Any]
     if config.source == "faces":
         require_face_labels(labels.names)
         source = Exact(RenderedFaces(config.seed, config.faces, config.resolution))
@@ -103,7 +103,7 @@ def fit_student(config: StudentStage, folder: StageFolder) -> Result:
     return Result([WEIGHTS, ARCHITECTURE, LAST], figures)
 
 
-class _part(Subset[Any]):  # noqa: N801 - a Subset that still fetches by the batch
+class _part(Subset[Any]):
     def __getitems__(self, indices: list[int]) -> list[Any]:
         chosen = [self.indices[i] for i in indices]
         if hasattr(self.dataset, "__getitems__"):
@@ -120,8 +120,8 @@ def learning_rate(config: StudentStage, step: int) -> float:
 def train_network(
     config: StudentStage,
     labels: LabelSet,
-    training: Dataset,
-    validation: Dataset,
+    training: Dataset[Any],
+    validation: Dataset[Any],
     folder: StageFolder,
     subfolder: str = "",
 ) -> dict[str, Any]:
@@ -150,11 +150,11 @@ def train_network(
     network = Student(config.network, len(labels)).to(memory_format=torch.channels_last)
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
-        config.rate,
-        weight_decay=config.weight_decay,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, config.rate)
     average = ModelEmaV3(network, decay=config.ema, use_warmup=True).to(accelerator.device)
     model, optimiser = accelerator.prepare(network, optimiser)
 
@@ -199,7 +199,7 @@ def train_network(
         if not torch.isfinite(loss):
             raise UserError(
                 f"the student's loss is {float(loss)} at step {step} (samples "
-                f"{batch.index.tolist()[:8]}, ...); lower student.rate. The last checkpoint is intact."
+                f"{batch.number.tolist()[:8]}, ...); lower student.rate. The last checkpoint is intact."
             )
         accelerator.backward(loss)
         norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
@@ -257,15 +257,12 @@ def train_network(
 
 
 def collate(samples: list[Sample]) -> Sample:
-    images, masks, confidences, indices = zip(*samples, strict=True)
-    return Sample(  # type: ignore[arg-type]
-        torch.stack(images), torch.stack(masks), torch.stack(confidences), torch.tensor(indices)
-    )
+    return Sample(*(torch.stack(column) for column in zip(*samples, strict=True)))
 
 
 @torch.no_grad()
 def validate(
-    accelerator: Accelerator, network: nn.Module, data: Dataset, labels: LabelSet
+    accelerator: Accelerator, network: nn.Module, data: Dataset[Any], labels: LabelSet
 ) -> dict[str, Any]:
     """IoU figures over a data set, every picture counted once whatever the number of ranks."""
     assert isinstance(data, Sized)

@@ -123,5 +123,7 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
     try:
         student.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{folder / WEIGHTS} cannot be read ({error}); run `student` again.") from error
+        raise UserError(
+            f"{folder / WEIGHTS} cannot be read ({error}); run `student` again."
+        ) from error
     return student.eval().requires_grad_(False), about

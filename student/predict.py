@@ -29,9 +29,7 @@ class Predictor:
         self.names: list[str] = about["names"]
         self.colours = np.array(about["colours"], np.uint8)
         self.size: int = about["resolution"]
-        self.session = onnxruntime.InferenceSession(
-            str(model), providers=["CPUExecutionProvider"]
-        )
+        self.session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
 
     def __call__(self, picture: Image.Image) -> Array:
         """Label map [H, W] of a picture of any size, at that size."""
@@ -57,14 +55,19 @@ class Predictor:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m student.predict", description=__doc__)
     parser.add_argument("pictures", nargs="+", type=Path, help="picture files, or folders of them")
-    parser.add_argument("--model", type=Path, required=True, help="student.onnx of the stage export")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="student.onnx of the stage export"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
     parser.add_argument("--overlay", action="store_true", help="write tinted pictures as well")
     options = parser.parse_args(arguments)
     try:
         predictor = Predictor(options.model)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        print(f"error: {options.model} cannot be loaded ({error}); run the stage export.", file=sys.stderr)
+        print(
+            f"error: {options.model} cannot be loaded ({error}); run the stage export.",
+            file=sys.stderr,
+        )
         return 2
     except Exception as error:  # onnxruntime's own exceptions share no base class
         print(f"error: {options.model} is not a model of ours ({error}).", file=sys.stderr)

@@ -102,7 +102,7 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
     size = config.architecture.resolution
     faces = RenderedFaces(config.seed, steps * config.batch, size)
     batches = [
-        range(step * config.batch + rank * local, step * config.batch + (rank + 1) * local)
+        list(range(step * config.batch + rank * local, step * config.batch + (rank + 1) * local))
         for step in range(first, steps)
     ]
     loader = DataLoader(
@@ -132,7 +132,11 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
                 fake, _ = generator(latents(), generator.random_noise(local))
             score_fake, score_real = discriminator(fake), discriminator(real)
             loss_d = F.softplus(score_fake).mean() + F.softplus(-score_real).mean()
-        losses = {"loss/d": loss_d, "score/real": score_real.mean(), "score/fake": score_fake.mean()}
+        losses = {
+            "loss/d": loss_d,
+            "score/real": score_real.mean(),
+            "score/fake": score_fake.mean(),
+        }
         _update(accelerator, discriminator, optimise_d, loss_d)
 
         # R1: gradients on real images, seldom but stronger.
@@ -225,7 +229,9 @@ def _update(
     if accelerator.num_processes > 1:
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients])):
+        for gradient, part in zip(
+            gradients, flat.split([g.numel() for g in gradients]), strict=True
+        ):
             gradient.copy_(part.view_as(gradient))
     optimiser.step()
 
@@ -234,8 +240,8 @@ def _update(
 def _follow(average: Generator, generator: Generator, keep: float) -> None:
     for mean, current in zip(average.parameters(), generator.parameters(), strict=True):
         mean.lerp_(current, 1 - keep)
-    for mean, current in zip(average.buffers(), generator.buffers(), strict=True):
-        mean.copy_(current)
+    for kept, latest in zip(average.buffers(), generator.buffers(), strict=True):
+        kept.copy_(latest)
 
 
 @torch.no_grad()

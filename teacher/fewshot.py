@@ -85,12 +85,12 @@ def load_teacher(folder: Path) -> FewShotCNN:
     """Read a trained teacher, frozen, for inference."""
     about = read_json(folder / ARCHITECTURE)
     network = about["network"]
-    config = FewShotConfig(
-        **(network | {k: tuple(network[k]) for k in ("widths", "dilations")})
-    )
+    config = FewShotConfig(**(network | {k: tuple(network[k]) for k in ("widths", "dilations")}))
     teacher = FewShotCNN(config, about["channels"], about["size"], len(about["classes"]))
     try:
         teacher.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{folder / WEIGHTS} cannot be read ({error}); run `teacher` again.") from error
+        raise UserError(
+            f"{folder / WEIGHTS} cannot be read ({error}); run `teacher` again."
+        ) from error
     return teacher.eval().requires_grad_(False)

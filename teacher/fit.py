@@ -10,7 +10,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.annotations import Samples, read_samples
-from datasets.artifacts import Result, StageFolder, UserError, artifact_hash, atomic_write, write_json
+from datasets.artifacts import (
+    Result,
+    StageFolder,
+    UserError,
+    artifact_hash,
+    atomic_write,
+    write_json,
+)
 from datasets.confusion import confusion_matrix, iou_figures
 from datasets.labels import LabelSet
 from datasets.losses import cross_entropy, dice
@@ -125,9 +132,7 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
 
 
 @torch.no_grad()
-def training_features(
-    generator: Generator, samples: Samples, config: TeacherStage
-) -> list[Tensor]:
+def training_features(generator: Generator, samples: Samples, config: TeacherStage) -> list[Tensor]:
     """Features of annotated samples, varied in ways that leave their masks true."""
     device = generator.w_mean.device
     w, noise = samples.w.to(device), [n.to(device) for n in samples.noise]

@@ -57,10 +57,8 @@ class HypercolumnConv(nn.Module):
         for side, group in groupby(zip(features, weights, strict=True), lambda fw: fw[0].shape[-1]):
             maps, kernels = zip(*group, strict=True)
             x, kernel = torch.cat(maps, 1), torch.cat(kernels, 1)
-            if side == self.size:
-                part = F.conv2d(x, kernel, padding=1)
-            else:
-                part = self._upsampled(x, kernel)
+            full = side == self.size
+            part = F.conv2d(x, kernel, padding=1) if full else self._upsampled(x, kernel)
             total = part if total is None else total + part
         assert total is not None
         return total + self.bias[:, None, None]

@@ -48,7 +48,9 @@ def label_samples(config: LabelStage, folder: StageFolder) -> Result:
     generator = load_generator(folder.inputs["generator"], accelerator.device)
     teacher = load_teacher(folder.inputs["teacher"]).to(accelerator.device)
     if teacher.first.channels != generator.feature_channels:
-        raise UserError("the teacher was fitted to features of another generator; run `teacher` again.")
+        raise UserError(
+            "the teacher was fitted to features of another generator; run `teacher` again."
+        )
 
     shards = range(-(-config.count // config.per_shard))
     missing = [n for n in shards if not (folder.path / shard_name(n)).exists()]

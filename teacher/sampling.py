@@ -50,9 +50,7 @@ def draw_latents(
     for index in indices:
         state = torch.Generator().manual_seed(step_seed(seed, index))
         z.append(torch.randn(generator.config.latent_size, generator=state))
-        noise.append(
-            [torch.randn(1, *shape, generator=state) for shape in generator.noise_shapes]
-        )
+        noise.append([torch.randn(1, *shape, generator=state) for shape in generator.noise_shapes])
     device = generator.w_mean.device
     w = generator.truncate(generator.mapping(torch.stack(z).to(device)), psi)
     styles = w.unsqueeze(1).repeat(1, generator.style_count, 1)
@@ -76,7 +74,9 @@ def draw_samples(generator: Generator, seed: int, indices: list[int], psi: float
 
 
 @torch.no_grad()
-def choose_samples(generator: Generator, samples: Samples, count: int, parts: int = 24) -> list[int]:
+def choose_samples(
+    generator: Generator, samples: Samples, count: int, parts: int = 24
+) -> list[int]:
     """Pick the samples that are most worth annotating.
 
     The pixels of all samples are clustered by their features: clusters are parts that nobody named
@@ -95,9 +95,7 @@ def choose_samples(generator: Generator, samples: Samples, count: int, parts: in
     for start in range(0, len(samples), _CHUNK):
         chunk = samples.take(list(range(start, min(start + _CHUNK, len(samples)))))
         device = generator.w_mean.device
-        _, features = generator.synthesis(
-            chunk.w.to(device), [n.to(device) for n in chunk.noise]
-        )
+        _, features = generator.synthesis(chunk.w.to(device), [n.to(device) for n in chunk.noise])
         size = min(32, generator.config.resolution)
         resized = [F.interpolate(f, size=(size, size), mode="bilinear") for f in features[3:]]
         columns.append(torch.cat(resized, 1).permute(0, 2, 3, 1).flatten(1, 2))

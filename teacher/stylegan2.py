@@ -10,6 +10,7 @@ Shapes: B = batch, L = layers that take a style, C = channels, r = a layer's res
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -167,7 +168,7 @@ class Generator(nn.Module):
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         self.layers = nn.ModuleList([SynthesisLayer(channels[0], channels[0], 4, size, up=False)])
         self.to_rgb = nn.ModuleList([ToRGB(channels[0], size)])
-        for i, (narrow, wide) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
+        for i, (narrow, wide) in enumerate(pairwise(channels)):
             resolution = 8 * 2**i
             self.layers.append(SynthesisLayer(narrow, wide, resolution, size, up=True))
             self.layers.append(SynthesisLayer(wide, wide, resolution, size, up=False))

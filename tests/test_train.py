@@ -189,9 +189,7 @@ def test_two_ranks_do_the_whole_chain_and_make_the_same_labels(chain, finished, 
 
 
 def test_two_ranks_train_the_generator(chain, tmp_path):
-    made = run_cli(
-        "generator", "--config", chain.config, "--run.dir", tmp_path, launcher=TWO_RANKS
-    )
+    made = run_cli("generator", "--config", chain.config, "--run.dir", tmp_path, launcher=TWO_RANKS)
     assert made.returncode == 0, made.stderr
     assert read_json(tmp_path / "generator/manifest.json")["processes"] == 2
 

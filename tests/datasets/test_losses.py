@@ -6,7 +6,11 @@ from datasets.losses import cross_entropy, dice
 
 def test_weighted_cross_entropy_is_the_weighted_mean():
     torch.manual_seed(0)
-    logits, target, weight = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4)), torch.rand(2, 4, 4)
+    logits, target, weight = (
+        torch.randn(2, 3, 4, 4),
+        torch.randint(0, 3, (2, 4, 4)),
+        torch.rand(2, 4, 4),
+    )
     target[0, 0, 0] = 255
     each = F.cross_entropy(logits, target, ignore_index=255, reduction="none")
     counted = weight * (target != 255)

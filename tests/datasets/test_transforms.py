@@ -25,9 +25,7 @@ def test_augmentation_depends_on_epoch_and_index_alone():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_number_of_workers_changes_nothing(workers):
     order = EndlessBatches(16, 4, 0, 6, seed=0, rank=0, ranks=1)
-    loader = DataLoader(
-        augmented(), batch_sampler=order, num_workers=workers, collate_fn=collate
-    )
+    loader = DataLoader(augmented(), batch_sampler=order, num_workers=workers, collate_fn=collate)
     plain = [augmented().__getitems__(keys) for keys in order]
     for batch, samples in zip(loader, plain, strict=True):
         assert torch.equal(batch.image, torch.stack([s.image for s in samples]))
@@ -45,7 +43,9 @@ def test_mask_and_picture_move_together():
             mask[4:14, 6:20] = 1
             return (mask * 200).expand(3, -1, -1), mask, torch.full_like(mask, 255)
 
-    geometry = Augmentation(flip=0.5, shift=0.2, scale=0.2, rotate=30, colour=0, hue=0, blur=0, noise=0, grey=0)
+    geometry = Augmentation(
+        flip=0.5, shift=0.2, scale=0.2, rotate=30, colour=0, hue=0, blur=0, noise=0, grey=0
+    )
     data = Augmented(Squares(), geometry, 255, seed=0)
     moved = 0
     for epoch in range(20):

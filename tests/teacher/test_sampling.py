@@ -54,7 +54,9 @@ def test_chosen_samples_are_recorded_and_differ(chain, tmp_path):
     index = json.loads((tmp_path / "s" / INDEX).read_text())
     assert index["count"] == 4
     assert len(set(index["origin"]["indices"])) == 4
-    again = run_cli("sample", "--config", chain.config, "--sample.count", 3, "--sample.out", tmp_path / "s")
+    again = run_cli(
+        "sample", "--config", chain.config, "--sample.count", 3, "--sample.out", tmp_path / "s"
+    )
     assert again.returncode == 2
     assert "holds samples already" in again.stderr
 
