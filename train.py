@@ -28,10 +28,11 @@ from datasets.artifacts import (
     plain,
     read_json,
 )
+from datasets.pictures import save_sheet, tile
 from evaluation.compare import CompareStage, Comparison, compare
 from student.export import ExportStage, export_student
 from student.fit import StudentStage, fit_student
-from teacher.adversarial import GeneratorStage, save_sheet, tile, train_generator
+from teacher.adversarial import GeneratorStage, train_generator
 from teacher.fit import TeacherStage, fit_teacher
 from teacher.label import LabelStage, label_samples
 from teacher.sampling import choose_samples, draw_samples, load_generator
@@ -118,7 +119,7 @@ STAGES = {
     "teacher": Stage(
         fit_teacher, lambda c: c.teacher,
         lambda c: ("labels", "generator", "annotations", "test_annotations"),
-        "teacher.safetensors, teacher.json",
+        "teacher.safetensors, teacher.json, predictions.png",
     ),
     "label": Stage(
         label_samples, lambda c: c.label, lambda c: ("labels", "generator", "teacher"),
@@ -200,11 +201,9 @@ def sample(config: Config, options: SampleOptions) -> None:
     path = input_path(config, "generator")
     source = artifact_hash(path)
     if (options.out / "samples.json").exists():
-        raise UserError(f"{options.out} holds samples already; choose another --sample.out.")
+        raise UserError(f"{options.out} holds samples already; choose another --out.")
     if options.choose is not None and not 0 < options.choose <= options.count:
-        raise UserError(
-            f"--sample.choose {options.choose} must be between 1 and --sample.count {options.count}."
-        )
+        raise UserError(f"--choose {options.choose} must be between 1 and --count {options.count}.")
     generator = load_generator(path)
     indices = list(range(options.count))
     samples = draw_samples(generator, options.seed, indices, options.truncation)
@@ -237,7 +236,7 @@ def build_parser() -> ArgumentParser:
         command = ArgumentParser(description=text, exit_on_error=False)
         command.add_argument("--config", action="config", help="a YAML file of what follows")
         if name == "sample":
-            command.add_class_arguments(SampleOptions, "sample")
+            command.add_class_arguments(SampleOptions, None)
         else:
             command.add_argument("--dry-run", action="store_true", help="print, and run nothing")
         command.add_class_arguments(Config, None, fail_untyped=True)
@@ -253,7 +252,8 @@ def main(arguments: list[str] | None = None) -> int:
         values: Namespace = parser.instantiate(parsed)[command]
         config = Config(**{f.name: values[f.name] for f in dataclasses.fields(Config)})
         if command == "sample":
-            sample(config, values.sample)
+            options = {f.name: values[f.name] for f in dataclasses.fields(SampleOptions)}
+            sample(config, SampleOptions(**options))
         elif values.dry_run:
             dry_run([command] if command in STAGES else list(STAGES), config)
         else:

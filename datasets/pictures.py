@@ -1,5 +1,7 @@
 """Sheets of pictures beside their masks."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from datasets import Dataset
+from datasets.artifacts import atomic_write
 from datasets.labels import LabelSet
 
 Picture = npt.NDArray[np.uint8]
@@ -52,6 +55,23 @@ def _legend(labels: LabelSet, width: int, font: Any) -> Image.Image:
         draw.rectangle((left, top, left + 14, top + 12), fill=tuple(colour), outline="grey")
         draw.text((left + 19, top + 6), name, "black", font, anchor="lm")
     return legend
+
+
+def tile(images: Tensor) -> Picture:
+    """uint8 [B, 3, H, W] -> one nearly square sheet [rows * H, columns * W, 3]."""
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    count, _, height, width = images.shape
+    sheet = images.new_zeros(rows * columns, 3, height, width)
+    sheet[:count] = images
+    sheet = sheet.view(rows, columns, 3, height, width).permute(0, 3, 1, 4, 2)
+    return sheet.reshape(rows * height, columns * width, 3).cpu().numpy()
+
+
+def save_sheet(sheet: Picture, path: Path) -> None:
+    """Write a picture as PNG."""
+    with atomic_write(path) as partial:
+        Image.fromarray(sheet).save(partial, format="PNG")
 
 
 def as_picture(image: Tensor) -> Picture:

@@ -14,18 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from datasets.annotations import Samples, read_samples
-from datasets.artifacts import Result, StageFolder, artifact_hash, atomic_write, write_json
+from datasets.artifacts import Result, StageFolder, artifact_hash, write_json
 from datasets.confusion import confusion_matrix, iou_figures
 from datasets.faces import render_faces, require_face_labels
 from datasets.labels import LabelSet
-from datasets.pictures import as_picture, grid
+from datasets.pictures import as_picture, grid, save_sheet
 from datasets.transforms import Exact
 from evaluation.colour_only import fit_colour_only
 from student.fit import StudentStage, train_network
@@ -205,8 +204,7 @@ def _draw(
     padded = [
         np.pad(s, ((0, height - s.shape[0]), (0, 16), (0, 0)), constant_values=255) for s in drawn
     ]
-    with atomic_write(folder.path / PICTURE) as partial:
-        Image.fromarray(np.concatenate(padded, axis=1)).save(partial, format="PNG")
+    save_sheet(np.concatenate(padded, axis=1), folder.path / PICTURE)
 
 
 def print_table(result: dict[str, Any]) -> None:

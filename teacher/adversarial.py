@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from datasets.artifacts import Result, StageFolder, UserError, atomic_write, write_json
 from datasets.faces import RenderedFaces
+from datasets.pictures import Picture, save_sheet, tile
 from datasets.state import Checkpoints, seed_everything
 from teacher.discriminator import Discriminator
 from teacher.stylegan2 import Generator, GeneratorConfig
@@ -120,7 +120,7 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
         disable=not accelerator.is_main_process,
     )  # fmt: skip
     sums: dict[str, Tensor] = {}
-    logged = time.monotonic()
+    mark, since = first * config.batch, time.monotonic()
     for step, real_uint8 in enumerate(loader, first):
         seed_everything(config.seed, step, rank)
         real = real_uint8.to(accelerator.device, memory_format=torch.channels_last)
@@ -169,7 +169,9 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
             sums.setdefault(name, torch.zeros(2, device=accelerator.device))
             sums[name] += torch.stack([value.detach().float(), torch.ones_like(value.detach())])
         bar.update(config.batch)
-        if _crosses(seen, config.log_every, config.batch) or step + 1 == steps:
+        logging = _crosses(seen, config.log_every, config.batch) or step + 1 == steps
+        saving = _crosses(seen, config.save_every, config.batch)
+        if logging or saving:
             means = {n: (t[0] / t[1]).item() for n, t in sums.items()}
             for name, value in means.items():
                 if not math.isfinite(value):
@@ -178,11 +180,11 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
                         f"generator.gamma. The last checkpoint in {checkpoints.folder} is intact."
                     )
             if accelerator.is_main_process:
-                speed = config.log_every / (time.monotonic() - logged)
+                speed = (seen - mark) / (time.monotonic() - since)
                 folder.log(seen, {**means, "images_per_second": speed})
                 bar.set_postfix({n.split("/")[1]: f"{v:.2f}" for n, v in means.items()})
-            sums, logged = {}, time.monotonic()
-        if _crosses(seen, config.save_every, config.batch) and accelerator.is_main_process:
+            sums, mark, since = {}, seen, time.monotonic()
+        if saving and accelerator.is_main_process:
             checkpoints.save(
                 step + 1,
                 {
@@ -253,7 +255,7 @@ def mean_latent(generator: Generator, seed: int, count: int = 4096) -> Tensor:
 
 
 @torch.no_grad()
-def draw_sheet(generator: Generator, seed: int, count: int, psi: float = 1.0) -> Tensor:
+def draw_sheet(generator: Generator, seed: int, count: int, psi: float = 1.0) -> Picture:
     """A contact sheet of uncurated samples with constant noise, uint8 [H, W, 3]."""
     seed_everything(seed, count)
     device = generator.w_mean.device
@@ -265,22 +267,6 @@ def draw_sheet(generator: Generator, seed: int, count: int, psi: float = 1.0) ->
 def to_uint8(images: Tensor) -> Tensor:
     """[-1, 1] -> uint8, both [B, 3, H, W]."""
     return ((images.float() + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)
-
-
-def tile(images: Tensor) -> Tensor:
-    """[B, 3, H, W] -> one nearly square sheet [rows * H, columns * W, 3] on the CPU."""
-    columns = math.ceil(math.sqrt(len(images)))
-    rows = math.ceil(len(images) / columns)
-    count, _, height, width = images.shape
-    sheet = images.new_zeros(rows * columns, 3, height, width)
-    sheet[:count] = images
-    sheet = sheet.view(rows, columns, 3, height, width).permute(0, 3, 1, 4, 2)
-    return sheet.reshape(rows * height, columns * width, 3).cpu()
-
-
-def save_sheet(sheet: Tensor, path: Path) -> None:
-    with atomic_write(path) as partial:
-        Image.fromarray(sheet.numpy()).save(partial, format="PNG")
 
 
 def save_generator(generator: Generator, folder: Path) -> None:

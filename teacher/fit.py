@@ -21,10 +21,13 @@ from datasets.artifacts import (
 from datasets.confusion import confusion_matrix, iou_figures
 from datasets.labels import LabelSet
 from datasets.losses import cross_entropy, dice
+from datasets.pictures import Picture, as_picture, grid, save_sheet
 from datasets.state import Checkpoints, seed_everything
 from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, describe
 from teacher.sampling import load_generator
 from teacher.stylegan2 import Generator
+
+PICTURE = "predictions.png"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class TeacherStage:
 
 
 def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
-    """Run the stage: writes `teacher.safetensors` and `teacher.json`.
+    """Run the stage: writes `teacher.safetensors`, `teacher.json` and `predictions.png`.
 
     Reads the inputs `generator`, `annotations`, `test_annotations` and `labels`. The work is small:
     the main process does it, the others wait.
@@ -86,7 +89,6 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
         optimiser.load_state_dict(state["optimiser"])
         print(f"teacher: resumed at epoch {first}")
 
-    figures: dict[str, Any] = {}
     for epoch in (bar := tqdm(range(first, config.epochs), desc="teacher", unit="epoch")):
         for group in optimiser.param_groups:
             group["lr"] = config.rate * (0.1 if epoch >= config.decay_after else 1.0)
@@ -122,13 +124,29 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
             checkpoints.save(epoch + 1, {"epoch": epoch + 1, **state})
         folder.log(epoch + 1, metrics)
 
-    if not figures:
-        figures = evaluate_teacher(generator, teacher, tests, truths, labels)
+    figures = evaluate_teacher(generator, teacher, tests, truths, labels)
+    save_sheet(_show(generator, teacher, tests, truths, labels), folder.path / PICTURE)
     weights = {k: v.cpu().contiguous() for k, v in teacher.state_dict().items()}
     with atomic_write(folder.path / WEIGHTS) as partial:
         save_file(weights, partial)
     write_json(folder.path / ARCHITECTURE, describe(teacher, labels.names))
-    return Result([WEIGHTS, ARCHITECTURE], {"generated": figures})
+    return Result([WEIGHTS, ARCHITECTURE, PICTURE], {"generated": figures})
+
+
+def _show(
+    generator: Generator, teacher: FewShotCNN, tests: Samples, truths: Tensor, labels: LabelSet
+) -> Picture:
+    """The first test samples beside truth and teacher."""
+    few = tests.take(list(range(min(8, len(tests)))))
+    masks = predict_samples(generator, teacher, few)
+    return grid(
+        {
+            "sample": [as_picture(image) for image in few.images],
+            "truth": [labels.paint(mask.numpy()) for mask in truths[: len(few)]],
+            "teacher": [labels.paint(mask.numpy()) for mask in masks],
+        },
+        labels,
+    )
 
 
 @torch.no_grad()

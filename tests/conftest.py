@@ -90,8 +90,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
     assert made.returncode == 0, made.stderr
     for name, seed, count in (("train", 0, 3), ("test", 1, 5)):
         drawn = run_cli(
-            "sample", "--config", config, "--sample.count", count, "--sample.seed", seed,
-            "--sample.out", folder / name,
+            "sample", "--config", config, "--count", count, "--seed", seed,
+            "--out", folder / name,
         )  # fmt: skip
         assert drawn.returncode == 0, drawn.stderr
         draw_masks(folder / name, labels)

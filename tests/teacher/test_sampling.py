@@ -36,7 +36,7 @@ def test_samples_of_another_generator_are_refused(chain, labels):
 
 def test_damaged_and_missing_parts_are_named(chain, labels, tmp_path):
     source = artifact_hash(chain.generator)
-    run_cli("sample", "--config", chain.config, "--sample.count", 2, "--sample.out", tmp_path / "s")
+    run_cli("sample", "--config", chain.config, "--count", 2, "--out", tmp_path / "s")
     with pytest.raises(UserError, match=r"masks/0000\.png does not exist"):
         read_samples(tmp_path / "s", labels, source)
     latents = tmp_path / "s" / LATENTS
@@ -47,16 +47,14 @@ def test_damaged_and_missing_parts_are_named(chain, labels, tmp_path):
 
 def test_chosen_samples_are_recorded_and_differ(chain, tmp_path):
     made = run_cli(
-        "sample", "--config", chain.config, "--sample.count", 30, "--sample.choose", 4,
-        "--sample.out", tmp_path / "s",
+        "sample", "--config", chain.config, "--count", 30, "--choose", 4,
+        "--out", tmp_path / "s",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     index = json.loads((tmp_path / "s" / INDEX).read_text())
     assert index["count"] == 4
     assert len(set(index["origin"]["indices"])) == 4
-    again = run_cli(
-        "sample", "--config", chain.config, "--sample.count", 3, "--sample.out", tmp_path / "s"
-    )
+    again = run_cli("sample", "--config", chain.config, "--count", 3, "--out", tmp_path / "s")
     assert again.returncode == 2
     assert "holds samples already" in again.stderr
 
