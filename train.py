@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
 
 from datasets.annotations import write_samples
@@ -258,7 +259,8 @@ def main(arguments: list[str] | None = None) -> int:
             dry_run([command] if command in STAGES else list(STAGES), config)
         else:
             # One process may work for long while the others wait for it.
-            PartialState(timeout=timedelta(hours=12))
+            on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
+            PartialState(cpu=on_cpu, timeout=timedelta(hours=12))
             distill(config) if command == "distill" else run_stage(command, config)
     except (UserError, ArgumentError) as error:
         print(f"error: {error}", file=sys.stderr)

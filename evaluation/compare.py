@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -72,7 +72,6 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
 
     Reads the inputs `generator`, `teacher`, `student`, `annotations`, `test_annotations`, `labels`.
     """
-    accelerator = Accelerator()
     labels = LabelSet.load(folder.inputs["labels"])
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
@@ -82,9 +81,9 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     baseline = replace(config.student, held_back=len(samples))
     train_network(baseline, labels, annotated, annotated, folder, BASELINE)
 
-    if not accelerator.is_main_process:
+    if not PartialState().is_main_process:
         return Result([], {})
-    result = _measure(config.settings, folder, labels, samples, masks, accelerator.device)
+    result = _measure(config.settings, folder, labels, samples, masks, PartialState().device)
     write_json(folder.path / RESULT, result)
     print_table(result)
     figures = {

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -65,10 +65,9 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     Reads the inputs `generator`, `annotations`, `test_annotations` and `labels`. The work is small:
     the main process does it, the others wait.
     """
-    accelerator = Accelerator()
-    if not accelerator.is_main_process:
+    if not PartialState().is_main_process:
         return Result([], {})
-    device = accelerator.device
+    device = PartialState().device
     labels = LabelSet.load(folder.inputs["labels"])
     generator = load_generator(folder.inputs["generator"], device)
     source = artifact_hash(folder.inputs["generator"])

@@ -7,7 +7,7 @@ the same batches, so that its bytes do not depend on how many processes shared t
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
 from tqdm import tqdm
 
 from datasets.artifacts import Result, StageFolder, UserError, write_json
@@ -43,10 +43,10 @@ def label_samples(config: LabelStage, folder: StageFolder) -> Result:
 
     Reads the inputs `generator`, `teacher` and `labels`. Finished shards of an interrupted run stay.
     """
-    accelerator = Accelerator()
+    state = PartialState()
     labels = LabelSet.load(folder.inputs["labels"])
-    generator = load_generator(folder.inputs["generator"], accelerator.device)
-    teacher = load_teacher(folder.inputs["teacher"]).to(accelerator.device)
+    generator = load_generator(folder.inputs["generator"], state.device)
+    teacher = load_teacher(folder.inputs["teacher"]).to(state.device)
     if teacher.first.channels != generator.feature_channels:
         raise UserError(
             "the teacher was fitted to features of another generator; run `teacher` again."
@@ -55,12 +55,12 @@ def label_samples(config: LabelStage, folder: StageFolder) -> Result:
     shards = range(-(-config.count // config.per_shard))
     missing = [n for n in shards if not (folder.path / shard_name(n)).exists()]
     if len(missing) < len(shards):
-        accelerator.print(f"label: {len(shards) - len(missing)} of {len(shards)} shards are there")
-    accelerator.wait_for_everyone()  # all ranks have seen the same shards
-    mine = missing[accelerator.process_index :: accelerator.num_processes]
+        state.print(f"label: {len(shards) - len(missing)} of {len(shards)} shards are there")
+    state.wait_for_everyone()  # all ranks have seen the same shards
+    mine = missing[state.process_index :: state.num_processes]
     bar = tqdm(
         total=len(mine) * config.per_shard, unit="img", desc="label",
-        disable=not accelerator.is_main_process,
+        disable=not state.is_main_process,
     )  # fmt: skip
     for number in mine:
         first = number * config.per_shard
@@ -72,8 +72,8 @@ def label_samples(config: LabelStage, folder: StageFolder) -> Result:
             bar.update(len(batch))
         write_shard(folder.path / shard_name(number), first, samples, labels)
     bar.close()
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
+    state.wait_for_everyone()
+    if state.is_main_process:
         index = {"count": config.count, "per_shard": config.per_shard, "classes": labels.names}
         write_json(folder.path / INDEX, index)
     return Result([INDEX, *(shard_name(n) for n in shards)], {"images": config.count})

@@ -81,7 +81,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
         "student": {
             "network": {"encoder": "resnet10t", "levels": 2, "width": 8, "detail": 4},
             "steps": 12, "batch": 8, "held_back": 8, "evaluate_every": 3, "workers": 0,
-            "resolution": SIZE,
+            "resolution": SIZE, "precision": "bf16",
         },
         "compare": {"held_out": 20, "timed": 3, "shown": 2},
     }  # fmt: skip
