@@ -6,6 +6,7 @@ bytes depend on their contents only.
 """
 
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +58,8 @@ class PseudoLabels(Dataset[Any]):
     def __init__(self, folder: Path) -> None:
         index = read_json(folder / INDEX)
         self.folder, self.count, self.per_shard = folder, index["count"], index["per_shard"]
-        self._open: dict[int, zipfile.ZipFile] = {}
+        # By process: a file that was open when a worker forked would share its position.
+        self._open: dict[tuple[int, int], zipfile.ZipFile] = {}
         for number in range(-(-self.count // self.per_shard)):
             self._check(folder / shard_name(number), number)
 
@@ -93,9 +95,10 @@ class PseudoLabels(Dataset[Any]):
         return Labelled(image.permute(2, 0, 1), mask, confidence)
 
     def _shard(self, number: int) -> zipfile.ZipFile:
-        if number not in self._open:
-            self._open[number] = zipfile.ZipFile(self.folder / shard_name(number))
-        return self._open[number]
+        key = (os.getpid(), number)
+        if key not in self._open:
+            self._open[key] = zipfile.ZipFile(self.folder / shard_name(number))
+        return self._open[key]
 
     def __getstate__(self) -> dict[str, object]:
         """Open files stay with their process."""

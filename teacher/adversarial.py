@@ -130,11 +130,10 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
         real = real_uint8.to(process.device, memory_format=torch.channels_last)
         real = real.float() / 127.5 - 1
 
-        # Discriminator: real up, generated down.
+        # Discriminator: real up, generated down. The generator is asked once for both updates.
         with autocast():
-            with torch.no_grad():
-                fake, _ = generator(latents(), generator.random_noise(local))
-            score_fake, score_real = discriminator(fake), discriminator(real)
+            fake, w = generator(latents(), generator.random_noise(local))
+            score_fake, score_real = discriminator(fake.detach()), discriminator(real)
             loss_d = F.softplus(score_fake).mean() + F.softplus(-score_real).mean()
         losses = {
             "loss/d": loss_d,
@@ -155,7 +154,6 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
         # Generator: make the discriminator say real.
         discriminator.requires_grad_(False)
         with autocast():
-            fake, w = generator(latents(), generator.random_noise(local))
             loss_g = F.softplus(-discriminator(fake)).mean()
         losses["loss/g"] = loss_g
         _update(generator, optimise_g, loss_g)

@@ -14,7 +14,7 @@ from datasets.pseudo_labels import INDEX, Labelled, PseudoLabels, shard_name, wr
 def make_store(folder, labels, count=10, per_shard=4):
     pictures, masks = render_faces(0, torch.arange(count), 16)
     samples = [
-        Labelled(p, m, torch.full_like(m, 10 * i))
+        Labelled(p, m, torch.full_like(m, 5 * i))
         for i, (p, m) in enumerate(zip(pictures, masks, strict=True))
     ]
     for number, first in enumerate(range(0, count, per_shard)):
@@ -71,3 +71,16 @@ def test_a_flipped_byte_inside_is_named(tmp_path, labels):
     store = PseudoLabels(tmp_path)
     with pytest.raises(UserError, match=r"shard-00000\.zip: images/0000000\.png is damaged"):
         store[0]
+
+
+def test_a_forked_reader_does_not_disturb_its_parent(tmp_path, labels):
+    """Both read the shard that was open before the fork; a shared file position would mix them up."""
+    samples = make_store(tmp_path, labels, count=40, per_shard=40)
+    store = PseudoLabels(tmp_path)
+    store[0]
+    loader = torch.utils.data.DataLoader(
+        store, batch_size=None, num_workers=2, multiprocessing_context="fork"
+    )
+    for number, theirs in enumerate(loader):
+        assert torch.equal(torch.as_tensor(theirs[0]), samples[number].image)
+        assert torch.equal(store[39 - number].image, samples[39 - number].image)
