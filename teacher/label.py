@@ -28,14 +28,14 @@ class LabelStage:
         seed: of the samples; one never used for annotation.
         truncation: psi of the samples; 1 for full variety.
         per_shard: samples in a shard.
-        batch: samples at once.
+        batch: samples at once; small ones stay in the processor's cache.
     """
 
     count: int = 4000
     seed: int = 1000
     truncation: float = 1.0
     per_shard: int = 250
-    batch: int = 25
+    batch: int = 8
 
 
 def label_samples(config: LabelStage, folder: StageFolder) -> Result:
