@@ -1,6 +1,6 @@
 """Segment pictures with an exported student: `python -m student.predict --model M PICTURES --out D`.
 
-Needs onnxruntime, numpy and Pillow only; neither torch nor timm is loaded.
+Needs onnxruntime, numpy, Pillow and tqdm; neither torch nor timm is loaded.
 """
 
 import argparse
