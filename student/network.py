@@ -45,17 +45,10 @@ class NetworkConfig:
 def build_encoder(config: NetworkConfig) -> nn.Module:
     """Create the timm encoder; errors name the option and the remedy."""
     try:
-        encoder = timm.create_model(
-            config.encoder, pretrained=False, features_only=True,
+        return timm.create_model(
+            config.encoder, pretrained=config.pretrained, features_only=True,
             out_indices=tuple(range(config.levels)),
         )  # fmt: skip
-        if config.pretrained:
-            weights = timm.create_model(
-                config.encoder, pretrained=True, features_only=True,
-                out_indices=tuple(range(config.levels)),
-            )  # fmt: skip
-            return weights
-        return encoder
     except (RuntimeError, IndexError, AssertionError, AttributeError) as error:
         raise UserError(
             f"student.network.encoder {config.encoder!r} with {config.levels} levels cannot be built "
