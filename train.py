@@ -7,6 +7,7 @@ python train.py teacher --config configs/demo.yaml --teacher.epochs 50 --run.dir
 import dataclasses
 import json
 import os
+import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable
@@ -35,8 +36,15 @@ from student.export import ExportStage, export_student
 from student.fit import StudentStage, fit_student
 from teacher.adversarial import GeneratorStage, train_generator
 from teacher.fit import TeacherStage, fit_teacher
+from teacher.generators import convert_checkpoint, load_generator
 from teacher.label import LabelStage, label_samples
-from teacher.sampling import choose_samples, draw_samples, load_generator
+from teacher.sampling import (
+    choose_samples,
+    draw_from_z,
+    draw_samples,
+    read_latents,
+    z_of_seeds,
+)
 
 
 @dataclass(frozen=True)
@@ -85,21 +93,38 @@ class Config:
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """Options of the subcommand `sample`.
+    """Options of the subcommand `sample`: one of `count`, `seeds` and `latents`.
 
     Args:
-        count: samples to draw.
-        out: folder for them; draw `masks/0000.png`, ... into it.
-        choose: keep only this many of them, those most worth annotating.
-        seed: of the samples.
-        truncation: psi of the samples.
+        out: folder for the samples and a contact sheet of them.
+        count: draw this many, each with noise of its own.
+        seed: of those.
+        seeds: draw what NVIDIA's tools draw for these seeds, as in 0-3,8; constant noise.
+        latents: draw these z, a .npy file of float32 [N, latent size]; constant noise.
+        choose: keep only this many, those most worth annotating.
+        truncation: psi; 1 for full variety.
     """
 
-    count: int
     out: Path
-    choose: int | None = None
+    count: int | None = None
     seed: int = 0
+    seeds: str | None = None
+    latents: Path | None = None
+    choose: int | None = None
     truncation: float = 1.0
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Options of the subcommand `convert`.
+
+    Args:
+        checkpoint: a StyleGAN2 generator: NVIDIA's .pkl (PyTorch or TensorFlow) or rosinality's .pt.
+        out: folder for it.
+    """
+
+    checkpoint: Path
+    out: Path
 
 
 @dataclass(frozen=True)
@@ -198,23 +223,72 @@ def distill(config: Config) -> None:
 
 
 def sample(config: Config, options: SampleOptions) -> None:
-    """Draw samples to annotate: pictures, and what makes their features again."""
+    """Draw samples to look at or to annotate: pictures, and what makes their features again."""
     path = input_path(config, "generator")
     source = artifact_hash(path)
     if (options.out / "samples.json").exists():
         raise UserError(f"{options.out} holds samples already; choose another --out.")
-    if options.choose is not None and not 0 < options.choose <= options.count:
-        raise UserError(f"--choose {options.choose} must be between 1 and --count {options.count}.")
+    ways = {"count": options.count, "seeds": options.seeds, "latents": options.latents}
+    if len([way for way in ways.values() if way is not None]) != 1:
+        raise UserError("say which samples to draw by one of --count, --seeds, --latents.")
     generator = load_generator(path)
-    indices = list(range(options.count))
-    samples = draw_samples(generator, options.seed, indices, options.truncation)
+
+    origin: dict[str, Any] = {"truncation": options.truncation}
+    if options.count is not None:
+        numbers = list(range(options.count))
+        samples = draw_samples(generator, options.seed, numbers, options.truncation)
+        origin |= {"seed": options.seed}
+    elif options.seeds is not None:
+        numbers = read_numbers(options.seeds, "--seeds")
+        samples = draw_from_z(generator, z_of_seeds(generator, numbers), options.truncation)
+    else:
+        assert options.latents is not None
+        z = read_latents(options.latents, generator.config.latent_size)
+        numbers = list(range(len(z)))
+        samples = draw_from_z(generator, z, options.truncation)
+        origin |= {"latents": artifact_hash(options.latents)}
     if options.choose is not None:
-        indices = choose_samples(generator, samples, options.choose)
-        samples = samples.take(indices)
-    origin = {"seed": options.seed, "indices": indices, "truncation": options.truncation}
+        if not 0 < options.choose <= len(samples):
+            raise UserError(f"--choose {options.choose} must be between 1 and {len(samples)}.")
+        chosen = choose_samples(generator, samples, options.choose)
+        numbers, samples = [numbers[i] for i in chosen], samples.take(chosen)
+    origin["seeds" if options.seeds else "indices"] = numbers
     write_samples(options.out, samples, source, origin)
     save_sheet(tile(samples.images), options.out / "sheet.png")
-    print(f"{len(samples)} samples in {options.out}; draw their masks into {options.out / 'masks'}")
+    print(f"{len(samples)} samples in {options.out}; to annotate them, draw masks/0000.png, ...")
+
+
+def read_numbers(text: str, option: str) -> list[int]:
+    """0-3,8 -> [0, 1, 2, 3, 8]."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise UserError(f"{option} {text} is not a list of numbers such as 0-3,8.")
+        numbers += range(int(first), int(last or first) + 1)
+    if not numbers:
+        raise UserError(f"{option} {text} names no number.")
+    return numbers
+
+
+def convert(options: ConvertOptions) -> None:
+    """Turn a checkpoint of another system into a generator folder of ours."""
+    folder = StageFolder(
+        options.out,
+        "convert",
+        {},
+        {"checkpoint": options.checkpoint},
+        remedy="choose another --out",
+    )
+    if folder.is_done():
+        print(f"convert: done already in {options.out}, nothing to do")
+        return
+    folder.begin()
+    folder.finish(convert_checkpoint(folder))
+    print(
+        f"The generator is in {options.out}. Look at what it draws with\n"
+        f"  python train.py sample --generator {options.out} --seeds 0-15 --truncation 0.7 --out DIR"
+    )
 
 
 def dry_run(names: list[str], config: Config) -> None:
@@ -232,25 +306,40 @@ def build_parser() -> ArgumentParser:
     parser = ArgumentParser("train.py", description=__doc__, exit_on_error=False)
     commands = parser.add_subcommands()
     texts = {name: f"run the stage `{name}`" for name in STAGES}
-    texts |= {"distill": "run all stages in order", "sample": "draw samples to annotate"}
+    texts |= {
+        "distill": "run all stages in order",
+        "sample": "draw samples to look at or to annotate",
+        "convert": "read a generator checkpoint of another system",
+    }
     for name, text in texts.items():
         command = ArgumentParser(description=text, exit_on_error=False)
+        commands.add_subcommand(name, command, help=text)
+        if name == "convert":
+            command.add_class_arguments(ConvertOptions, None)
+            continue
         command.add_argument("--config", action="config", help="a YAML file of what follows")
         if name == "sample":
             command.add_class_arguments(SampleOptions, None)
         else:
             command.add_argument("--dry-run", action="store_true", help="print, and run nothing")
         command.add_class_arguments(Config, None, fail_untyped=True)
-        commands.add_subcommand(name, command, help=text)
     return parser
+
+
+def _expand(arguments: list[str]) -> list[str]:
+    """`--generator PATH` is short for `--sources.generator PATH`."""
+    return [re.sub(r"^--generator(?==|$)", "--sources.generator", text) for text in arguments]
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = build_parser()
     try:
-        parsed = parser.parse_args(arguments)
+        parsed = parser.parse_args(_expand(sys.argv[1:] if arguments is None else arguments))
         command = parsed.subcommand
         values: Namespace = parser.instantiate(parsed)[command]
+        if command == "convert":
+            convert(ConvertOptions(values.checkpoint, values.out))
+            return 0
         config = Config(**{f.name: values[f.name] for f in dataclasses.fields(Config)})
         if command == "sample":
             options = {f.name: values[f.name] for f in dataclasses.fields(SampleOptions)}

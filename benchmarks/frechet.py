@@ -20,7 +20,8 @@ from datasets.artifacts import artifact_hash
 from datasets.faces import render_faces
 from evaluation.frechet import feature_moments, frechet_distance
 from student.network import load_student
-from teacher.sampling import draw_samples, load_generator
+from teacher.generators import load_generator
+from teacher.sampling import draw_samples
 
 _CHUNK = 100
 

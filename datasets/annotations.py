@@ -48,13 +48,18 @@ def write_samples(
         path = folder / "images" / f"{i:04d}.png"
         with atomic_write(path) as partial:
             Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(partial, format="PNG")
-    # The noise was drawn in half precision, so that half precision keeps it exactly.
-    tensors = {f"noise.{k}": n.half().cpu().contiguous() for k, n in enumerate(samples.noise)}
+    tensors = {f"noise.{k}": _compact(n.cpu()) for k, n in enumerate(samples.noise)}
     with atomic_write(folder / LATENTS) as partial:
         save_file({"w": samples.w.cpu().contiguous(), **tensors}, partial)
     write_json(
         folder / INDEX, {"generator": generator_hash, "count": len(samples), "origin": origin}
     )
+
+
+def _compact(noise: Tensor) -> Tensor:
+    """In half precision where that is exact: drawn noise is, a checkpoint's own need not be."""
+    half = noise.half()
+    return (half if torch.equal(half.float(), noise) else noise).contiguous()
 
 
 def read_samples(folder: Path, labels: LabelSet, generator_hash: str) -> tuple[Samples, Tensor]:

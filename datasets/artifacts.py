@@ -71,10 +71,13 @@ def artifact_hash(path: Path) -> str:
     if (path / CONFIG).exists():
         if not (path / MANIFEST).exists():
             raise UserError(f"{path} has no {MANIFEST}: the stage that makes it has not finished.")
-        files = read_json(path / MANIFEST)["files"]
+        manifest = read_json(path / MANIFEST)
+        files = manifest["files"]
         for name in files:
             if not (path / name).is_file():
                 raise UserError(f"{path / name} is missing; copy the whole folder or make it anew.")
+        if manifest.get("same_as"):
+            return str(manifest["same_as"])
     else:  # a folder that people filled
         found = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
         files = {p.relative_to(path).as_posix(): hash_file(p) for p in found}
@@ -111,10 +114,14 @@ def first_difference(old: Any, new: Any, prefix: str = "") -> str:
 
 
 class Result(NamedTuple):
-    """What a stage gives back: its payload, relative to its folder, and what it measured."""
+    """What a stage gives back: its payload, relative to its folder, and what it measured.
+
+    `same_as` is the hash of a file that the payload equals in other words: the folder then goes by it.
+    """
 
     files: list[str]
     figures: Mapping[str, Any]
+    same_as: str | None = None
 
 
 class StageFolder:
@@ -126,6 +133,7 @@ class StageFolder:
         config: the stage's frozen dataclass.
         inputs: every artefact folder or file that the stage reads, by name.
         overwrite: replace what another config or other inputs made.
+        remedy: what to advise where the folder was made otherwise.
     """
 
     def __init__(
@@ -135,16 +143,22 @@ class StageFolder:
         config: Any,
         inputs: Mapping[str, Path],
         overwrite: bool = False,
+        remedy: str = (
+            "add --run.overwrite true to make it anew, or choose another folder with --run.dir"
+        ),
     ) -> None:
         self.path, self.stage, self.inputs = path, stage, dict(inputs)
-        self.overwrite = overwrite
-        self._asked = {
+        self.overwrite, self._remedy = overwrite, remedy
+        self._asked: dict[str, Any] = {
             "stage": stage,
             "config": plain(config),
             "inputs": {name: artifact_hash(path) for name, path in self.inputs.items()},
         }
         self._started = time.monotonic()
         self._tensorboard: SummaryWriter | None = None
+
+    def input_hash(self, name: str) -> str:
+        return str(self._asked["inputs"][name])
 
     def is_done(self) -> bool:
         """Whether this very stage is finished; another config's folder is an error.
@@ -162,7 +176,7 @@ class StageFolder:
             return False
         raise UserError(
             f"{self.path} was made with another config ({first_difference(made, self._asked)}): "
-            "add --run.overwrite true to make it anew, or choose another folder with --run.dir."
+            f"{self._remedy}."
         )
 
     def begin(self) -> None:
@@ -207,6 +221,7 @@ class StageFolder:
             manifest = {
                 **self._asked,
                 "figures": plain(result.figures),
+                **({"same_as": result.same_as} if result.same_as else {}),
                 "files": {name: hash_file(self.path / name) for name in sorted(result.files)},
                 "code": code_version(),
                 "processes": state.num_processes,

@@ -31,7 +31,7 @@ from student.fit import StudentStage, train_network
 from student.network import ARCHITECTURE, WEIGHTS, load_student
 from teacher.fewshot import load_teacher
 from teacher.fit import predict_samples
-from teacher.sampling import load_generator
+from teacher.generators import load_generator
 
 RESULT = "comparison.json"
 PICTURE = "comparison.png"

@@ -9,26 +9,23 @@ exactly where it was. Progress counts images.
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import PartialState
 from accelerate.utils import reduce
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from datasets.artifacts import Result, StageFolder, UserError, atomic_write, write_json
+from datasets.artifacts import Result, StageFolder, UserError
 from datasets.faces import RenderedFaces
 from datasets.pictures import Picture, save_sheet, tile
 from datasets.state import Checkpoints, seed_everything
 from teacher.discriminator import Discriminator
+from teacher.generators import ARCHITECTURE, WEIGHTS, save_generator
 from teacher.stylegan2 import Generator, GeneratorConfig
-
-WEIGHTS = "generator.safetensors"
-ARCHITECTURE = "generator.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,8 @@ class GeneratorStage:
         rate: Adam's learning rate of the generator.
         discriminator_rate: of the discriminator. Where it only keeps step with the generator it
             learns little on small batches; twice the rate (Heusel et al., 2017) lets it lead.
+        noise_rate: learning rate of the noise inputs' strengths, as a share of `rate`. They are single
+            numbers before small activations: at the full rate the noise drowns the picture.
         gamma: weight of R1.
         r1_every: steps between two R1 updates.
         ema_images: half-life of the moving average, in images.
@@ -56,8 +55,9 @@ class GeneratorStage:
     images: int = 200_000
     batch: int = 32
     seed: int = 0
-    rate: float = 1e-3
-    discriminator_rate: float = 2e-3
+    rate: float = 4e-3
+    discriminator_rate: float = 8e-3
+    noise_rate: float = 0.02
     gamma: float = 0.05
     r1_every: int = 16
     ema_images: float = 8_000
@@ -87,7 +87,7 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
     for network in (generator, discriminator, average):
         network.to(memory_format=torch.channels_last)
     lazy = config.r1_every / (config.r1_every + 1)  # keeps Adam's time scale, as in the paper
-    optimise_g = torch.optim.Adam(generator.parameters(), config.rate, (0.0, 0.99), eps=1e-8)
+    optimise_g = torch.optim.Adam(_groups(generator, config), config.rate, (0.0, 0.99), eps=1e-8)
     optimise_d = torch.optim.Adam(
         discriminator.parameters(), config.discriminator_rate * lazy, (0.0, 0.99**lazy), eps=1e-8
     )
@@ -211,6 +211,13 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
     return Result([WEIGHTS, ARCHITECTURE, "samples.png"], {"images": steps * config.batch})
 
 
+def _groups(generator: Generator, config: GeneratorStage) -> list[dict[str, Any]]:
+    """Parameters by learning rate."""
+    strengths = [layer.get_parameter("noise_strength") for layer in generator.layers]
+    others = [p for name, p in generator.named_parameters() if not name.endswith("noise_strength")]
+    return [{"params": others}, {"params": strengths, "lr": config.rate * config.noise_rate}]
+
+
 def _only_images(items: list[tuple[Tensor, Tensor]]) -> Tensor:
     return torch.stack([image for image, _ in items])
 
@@ -267,11 +274,3 @@ def draw_sheet(generator: Generator, seed: int, count: int, psi: float = 1.0) ->
 def to_uint8(images: Tensor) -> Tensor:
     """[-1, 1] -> uint8, both [B, 3, H, W]."""
     return ((images.float() + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)
-
-
-def save_generator(generator: Generator, folder: Path) -> None:
-    """Write weights in half precision and the architecture as JSON."""
-    weights = {name: value.half().contiguous() for name, value in generator.state_dict().items()}
-    with atomic_write(folder / WEIGHTS) as partial:
-        save_file(weights, partial)
-    write_json(folder / ARCHITECTURE, generator.config.to_json())

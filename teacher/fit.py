@@ -24,7 +24,7 @@ from datasets.losses import cross_entropy, dice
 from datasets.pictures import Picture, as_picture, grid, save_sheet
 from datasets.state import Checkpoints, seed_everything
 from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, describe
-from teacher.sampling import load_generator
+from teacher.generators import load_generator
 from teacher.stylegan2 import Generator
 
 PICTURE = "predictions.png"

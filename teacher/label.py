@@ -15,7 +15,8 @@ from datasets.labels import LabelSet
 from datasets.pseudo_labels import INDEX, Labelled, shard_name, write_shard
 from teacher.adversarial import to_uint8
 from teacher.fewshot import FewShotCNN, load_teacher
-from teacher.sampling import draw_latents, load_generator
+from teacher.generators import load_generator
+from teacher.sampling import draw_latents
 from teacher.stylegan2 import Generator
 
 

@@ -1,41 +1,21 @@
 """Draw samples from a generator, and choose the ones most worth annotating.
 
 Sample number i of a seed is a pure function of (generator, seed, i): z and the noise inputs come from
-a random state of its own.
+a random state of its own. Samples of given latents have the checkpoint's constant noise.
 """
 
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from datasets.annotations import Samples
-from datasets.artifacts import UserError, read_json
+from datasets.artifacts import UserError
 from datasets.state import step_seed
-from teacher.adversarial import ARCHITECTURE, WEIGHTS, to_uint8
-from teacher.stylegan2 import Generator, GeneratorConfig
-
-_CHUNK = 32
-
-
-def load_generator(folder: Path, device: torch.device | str = "cpu") -> Generator:
-    """Read a generator that the stage `generator` wrote, in float32, frozen, for inference.
-
-    Raises:
-        UserError: a file is missing or damaged, or a tensor is missing or left over.
-    """
-    try:
-        generator = Generator(GeneratorConfig.from_json(read_json(folder / ARCHITECTURE)))
-        weights = load_file(folder / WEIGHTS)
-        generator.load_state_dict(weights)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder / WEIGHTS} cannot be read ({error}); copy it again.") from error
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"{folder} does not hold a generator of ours: {error}") from error
-    return generator.float().eval().requires_grad_(False).to(device)
+from teacher.adversarial import to_uint8
+from teacher.stylegan2 import Generator
 
 
 @torch.no_grad()
@@ -58,19 +38,59 @@ def draw_latents(
     return styles, maps
 
 
-@torch.no_grad()
 def draw_samples(generator: Generator, seed: int, indices: list[int], psi: float) -> Samples:
     """Samples number `indices`, on the CPU."""
-    parts = []
-    for start in range(0, len(indices), _CHUNK):
-        w, noise = draw_latents(generator, seed, indices[start : start + _CHUNK], psi)
-        image, _ = generator.synthesis(w, noise)
-        parts.append((w.cpu(), [n.cpu() for n in noise], to_uint8(image).cpu()))
-    return Samples(
-        torch.cat([w for w, _, _ in parts]),
-        [torch.cat(layer) for layer in zip(*(noise for _, noise, _ in parts), strict=True)],
-        torch.cat([images for _, _, images in parts]),
-    )
+    return _draw(generator, *draw_latents(generator, seed, indices, psi))
+
+
+@torch.no_grad()
+def draw_from_z(generator: Generator, z: Tensor, psi: float) -> Samples:
+    """Samples of the latents z [N, latent_size] with constant noise, on the CPU."""
+    w = generator.truncate(generator.mapping(z.to(generator.w_mean.device)), psi)
+    noise = [n.expand(len(z), -1, -1, -1) for n in generator.constant_noise()]
+    return _draw(generator, w.unsqueeze(1).repeat(1, generator.style_count, 1), noise)
+
+
+def read_latents(path: Path, size: int) -> Tensor:
+    """z [N, size] from a .npy file; no pickled objects are read.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another shape or type.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is no .npy file of numbers ({error}).") from error
+    shape = getattr(array, "shape", None)
+    if shape is None or len(shape) != 2 or shape[1] != size or array.dtype.kind != "f":
+        raise UserError(
+            f"{path} must hold float32 [N, {size}], z of this generator; it holds "
+            f"{getattr(array, 'dtype', 'several arrays')} {list(shape or [])}."
+        )
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def z_of_seeds(generator: Generator, seeds: list[int]) -> Tensor:
+    """The z that NVIDIA's tools draw for these seeds, so that their published faces come again."""
+    size = generator.config.latent_size
+    rows = [np.random.RandomState(seed).randn(size) for seed in seeds]
+    return torch.from_numpy(np.stack(rows)).float()
+
+
+@torch.no_grad()
+def _draw(generator: Generator, w: Tensor, noise: list[Tensor]) -> Samples:
+    step, images = samples_at_once(generator), []
+    for i in range(0, len(w), step):
+        part = slice(i, i + step)
+        images.append(to_uint8(generator.synthesis(w[part], [n[part] for n in noise])[0]).cpu())
+    return Samples(w.cpu(), [n.cpu() for n in noise], torch.cat(images))
+
+
+def samples_at_once(generator: Generator) -> int:
+    """How many samples may be drawn at once, their features kept within a quarter of a gigabyte."""
+    sides = zip(generator.feature_channels, generator.noise_shapes, strict=True)
+    floats = sum(channels * height * width for channels, (height, width) in sides)
+    return max(1, min(32, 2**26 // floats))
 
 
 @torch.no_grad()
@@ -92,8 +112,9 @@ def choose_samples(
         Indices into `samples`, the most valuable first.
     """
     columns = []
-    for start in range(0, len(samples), _CHUNK):
-        chunk = samples.take(list(range(start, min(start + _CHUNK, len(samples)))))
+    step = samples_at_once(generator)
+    for start in range(0, len(samples), step):
+        chunk = samples.take(list(range(start, min(start + step, len(samples)))))
         device = generator.w_mean.device
         _, features = generator.synthesis(chunk.w.to(device), [n.to(device) for n in chunk.noise])
         size = min(32, generator.config.resolution)

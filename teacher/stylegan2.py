@@ -4,7 +4,9 @@ After Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (20
 appendix B: modulated and demodulated convolutions, noise inputs, skip connections to RGB, low-pass
 filters where the resolution changes, equalised learning rate.
 
-Shapes: B = batch, L = layers that take a style, C = channels, r = a layer's resolution.
+Shapes: B = batch, L = layers that take a style, C = channels, r = a layer's resolution. Feature maps
+are named by resolution and position: 4.0, 8.0, 8.1, 16.0, 16.1, ...; style k belongs to layer k, the
+to-RGB layers take the style of the layer that follows them.
 """
 
 import math
@@ -26,17 +28,25 @@ class GeneratorConfig:
 
     Args:
         channels: width at 4, 8, 16, ... pixels; its length sets the resolution.
-        latent_size: length of z and of w.
+        latent_size: length of z.
+        style_size: length of w; none for the length of z.
         mapping_layers: depth of the mapping network.
+        clamp: limit of all activations, a guard of half precision; none for no limit.
     """
 
     channels: tuple[int, ...] = (128, 128, 96, 64, 32)
     latent_size: int = 128
+    style_size: int | None = None
     mapping_layers: int = 4
+    clamp: float | None = None
 
     @property
     def resolution(self) -> int:
         return 2 ** (len(self.channels) + 1)
+
+    @property
+    def w_dim(self) -> int:
+        return self.style_size or self.latent_size
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"channels": list(self.channels)}
@@ -49,6 +59,10 @@ class GeneratorConfig:
 def lrelu(x: Tensor) -> Tensor:
     """Leaky ReLU that keeps the variance of a unit normal."""
     return F.leaky_relu(x, 0.2) * _LRELU_GAIN
+
+
+def limit(x: Tensor, bound: float | None) -> Tensor:
+    return x if bound is None else x.clamp(-bound, bound)
 
 
 class EqualLinear(nn.Module):
@@ -126,30 +140,33 @@ class ModulatedConv(nn.Module):
 class SynthesisLayer(nn.Module):
     """Modulated convolution, noise, bias, activation: one feature map."""
 
-    def __init__(self, inputs: int, outputs: int, resolution: int, w_dim: int, up: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, resolution: int, config: GeneratorConfig, up: bool
+    ) -> None:
         super().__init__()
-        self.conv = ModulatedConv(inputs, outputs, 3, w_dim, up, demodulate=True)
+        self.conv = ModulatedConv(inputs, outputs, 3, config.w_dim, up, demodulate=True)
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
-        self.resolution = resolution
+        self.clamp = config.clamp
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         x = self.conv(x, w)
         x = x + noise.to(x.dtype) * self.noise_strength
-        return lrelu(x + self.bias[:, None, None])
+        return limit(lrelu(x + self.bias[:, None, None]), self.clamp)
 
 
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to the image, not demodulated."""
 
-    def __init__(self, inputs: int, w_dim: int) -> None:
+    def __init__(self, inputs: int, config: GeneratorConfig) -> None:
         super().__init__()
-        self.conv = ModulatedConv(inputs, 3, 1, w_dim, up=False, demodulate=False)
+        self.conv = ModulatedConv(inputs, 3, 1, config.w_dim, up=False, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(3))
+        self.clamp = config.clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return self.conv(x, w) + self.bias[:, None, None]
+        return limit(self.conv(x, w) + self.bias[:, None, None], self.clamp)
 
 
 class Generator(nn.Module):
@@ -160,19 +177,20 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        size, channels = config.latent_size, config.channels
+        channels = config.channels
         self.mapping_layers = nn.ModuleList(
-            EqualLinear(size, size, rate=0.01) for _ in range(config.mapping_layers)
+            EqualLinear(config.w_dim if i else config.latent_size, config.w_dim, rate=0.01)
+            for i in range(config.mapping_layers)
         )
-        self.register_buffer("w_mean", torch.zeros(size))
+        self.register_buffer("w_mean", torch.zeros(config.w_dim))
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
-        self.layers = nn.ModuleList([SynthesisLayer(channels[0], channels[0], 4, size, up=False)])
-        self.to_rgb = nn.ModuleList([ToRGB(channels[0], size)])
+        self.layers = nn.ModuleList([SynthesisLayer(channels[0], channels[0], 4, config, up=False)])
+        self.to_rgb = nn.ModuleList([ToRGB(channels[0], config)])
         for i, (narrow, wide) in enumerate(pairwise(channels)):
             resolution = 8 * 2**i
-            self.layers.append(SynthesisLayer(narrow, wide, resolution, size, up=True))
-            self.layers.append(SynthesisLayer(wide, wide, resolution, size, up=False))
-            self.to_rgb.append(ToRGB(wide, size))
+            self.layers.append(SynthesisLayer(narrow, wide, resolution, config, up=True))
+            self.layers.append(SynthesisLayer(wide, wide, resolution, config, up=False))
+            self.to_rgb.append(ToRGB(wide, config))
         self.upsample = UpsampleRGB()
 
     @property
@@ -199,7 +217,7 @@ class Generator(nn.Module):
         return [channels[0], *(c for c in channels[1:] for _ in range(2))]
 
     def mapping(self, z: Tensor) -> Tensor:
-        """[B, latent_size] normal -> [B, latent_size] in w."""
+        """[B, latent_size] normal -> [B, w_dim] in w."""
         x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
         for layer in self.mapping_layers:
             x = lrelu(layer(x))
@@ -223,7 +241,7 @@ class Generator(nn.Module):
         """Draw images.
 
         Args:
-            w: [B, latent_size], or [B, L, latent_size] with a style for each layer.
+            w: [B, w_dim], or [B, L, w_dim] with a style for each layer.
             noise: one map per feature layer, [B or 1, 1, r, r].
 
         Returns:

@@ -7,7 +7,7 @@ from datasets.artifacts import artifact_hash
 from teacher.adversarial import to_uint8
 from teacher.fewshot import FewShotCNN, FewShotConfig
 from teacher.fit import TeacherStage, evaluate_teacher, training_features
-from teacher.sampling import load_generator
+from teacher.generators import load_generator
 from tests.conftest import ROOT
 
 ASSETS = ROOT / "assets/faces64"

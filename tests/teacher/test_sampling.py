@@ -6,7 +6,8 @@ import torch
 from datasets.annotations import INDEX, LATENTS, read_samples
 from datasets.artifacts import UserError, artifact_hash
 from teacher.adversarial import to_uint8
-from teacher.sampling import choose_samples, draw_latents, draw_samples, load_generator
+from teacher.generators import load_generator
+from teacher.sampling import choose_samples, draw_latents, draw_samples
 from tests.conftest import run_cli
 
 
