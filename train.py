@@ -20,30 +20,27 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
 
-from datasets.annotations import write_samples
 from datasets.artifacts import (
     MANIFEST,
     Result,
     StageFolder,
     UserError,
-    artifact_hash,
     plain,
     read_json,
 )
-from datasets.pictures import save_sheet, tile
 from evaluation.compare import CompareStage, Comparison, compare
 from student.export import ExportStage, export_student
 from student.fit import StudentStage, fit_student
 from teacher.adversarial import GeneratorStage, train_generator
 from teacher.fit import TeacherStage, fit_teacher
-from teacher.generators import convert_checkpoint, load_generator
 from teacher.label import LabelStage, label_samples
-from teacher.sampling import (
-    choose_samples,
-    draw_from_z,
-    draw_samples,
-    read_latents,
-    z_of_seeds,
+from teacher.prepare import (
+    AnnotateOptions,
+    ConvertOptions,
+    SampleOptions,
+    annotate,
+    convert,
+    sample,
 )
 
 
@@ -89,42 +86,6 @@ class Config:
     student: StudentStage = field(default_factory=StudentStage)
     compare: CompareStage = field(default_factory=CompareStage)
     export: ExportStage = field(default_factory=ExportStage)
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """Options of the subcommand `sample`: one of `count`, `seeds` and `latents`.
-
-    Args:
-        out: folder for the samples and a contact sheet of them.
-        count: draw this many, each with noise of its own.
-        seed: of those.
-        seeds: draw what NVIDIA's tools draw for these seeds, as in 0-3,8; constant noise.
-        latents: draw these z, a .npy file of float32 [N, latent size]; constant noise.
-        choose: keep only this many, those most worth annotating.
-        truncation: psi; 1 for full variety.
-    """
-
-    out: Path
-    count: int | None = None
-    seed: int = 0
-    seeds: str | None = None
-    latents: Path | None = None
-    choose: int | None = None
-    truncation: float = 1.0
-
-
-@dataclass(frozen=True)
-class ConvertOptions:
-    """Options of the subcommand `convert`.
-
-    Args:
-        checkpoint: a StyleGAN2 generator: NVIDIA's .pkl (PyTorch or TensorFlow) or rosinality's .pt.
-        out: folder for it.
-    """
-
-    checkpoint: Path
-    out: Path
 
 
 @dataclass(frozen=True)
@@ -222,75 +183,6 @@ def distill(config: Config) -> None:
         run_stage(name, config)
 
 
-def sample(config: Config, options: SampleOptions) -> None:
-    """Draw samples to look at or to annotate: pictures, and what makes their features again."""
-    path = input_path(config, "generator")
-    source = artifact_hash(path)
-    if (options.out / "samples.json").exists():
-        raise UserError(f"{options.out} holds samples already; choose another --out.")
-    ways = {"count": options.count, "seeds": options.seeds, "latents": options.latents}
-    if len([way for way in ways.values() if way is not None]) != 1:
-        raise UserError("say which samples to draw by one of --count, --seeds, --latents.")
-    generator = load_generator(path)
-
-    origin: dict[str, Any] = {"truncation": options.truncation}
-    if options.count is not None:
-        numbers = list(range(options.count))
-        samples = draw_samples(generator, options.seed, numbers, options.truncation)
-        origin |= {"seed": options.seed}
-    elif options.seeds is not None:
-        numbers = read_numbers(options.seeds, "--seeds")
-        samples = draw_from_z(generator, z_of_seeds(generator, numbers), options.truncation)
-    else:
-        assert options.latents is not None
-        z = read_latents(options.latents, generator.config.latent_size)
-        numbers = list(range(len(z)))
-        samples = draw_from_z(generator, z, options.truncation)
-        origin |= {"latents": artifact_hash(options.latents)}
-    if options.choose is not None:
-        if not 0 < options.choose <= len(samples):
-            raise UserError(f"--choose {options.choose} must be between 1 and {len(samples)}.")
-        chosen = choose_samples(generator, samples, options.choose)
-        numbers, samples = [numbers[i] for i in chosen], samples.take(chosen)
-    origin["seeds" if options.seeds else "indices"] = numbers
-    write_samples(options.out, samples, source, origin)
-    save_sheet(tile(samples.images), options.out / "sheet.png")
-    print(f"{len(samples)} samples in {options.out}; to annotate them, draw masks/0000.png, ...")
-
-
-def read_numbers(text: str, option: str) -> list[int]:
-    """0-3,8 -> [0, 1, 2, 3, 8]."""
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal():
-            raise UserError(f"{option} {text} is not a list of numbers such as 0-3,8.")
-        numbers += range(int(first), int(last or first) + 1)
-    if not numbers:
-        raise UserError(f"{option} {text} names no number.")
-    return numbers
-
-
-def convert(options: ConvertOptions) -> None:
-    """Turn a checkpoint of another system into a generator folder of ours."""
-    folder = StageFolder(
-        options.out,
-        "convert",
-        {},
-        {"checkpoint": options.checkpoint},
-        remedy="choose another --out",
-    )
-    if folder.is_done():
-        print(f"convert: done already in {options.out}, nothing to do")
-        return
-    folder.begin()
-    folder.finish(convert_checkpoint(folder))
-    print(
-        f"The generator is in {options.out}. Look at what it draws with\n"
-        f"  python train.py sample --generator {options.out} --seeds 0-15 --truncation 0.7 --out DIR"
-    )
-
-
 def dry_run(names: list[str], config: Config) -> None:
     """Print the resolved config, and what each stage would read and write."""
     print(json.dumps(plain(config), indent=2))
@@ -301,25 +193,35 @@ def dry_run(names: list[str], config: Config) -> None:
         print(f"{' ' * len(name)}  writes {config.run.dir / name}: {stage.writes}")
 
 
+# Subcommands beside the stages: what they do, and their options.
+TOOLS: dict[str, tuple[str, type[Any]]] = {
+    "convert": ("read a generator checkpoint of another system", ConvertOptions),
+    "sample": ("draw samples to look at or to annotate", SampleOptions),
+    "annotate": ("bring samples and hand-drawn masks together", AnnotateOptions),
+}
+
+
+def use_tool(name: str, config: Config, options: Any) -> None:
+    if name == "convert":
+        convert(options)
+    elif name == "sample":
+        sample(input_path(config, "generator"), options)
+    else:
+        annotate(input_path(config, "generator"), config.sources.labels, options)
+
+
 def build_parser() -> ArgumentParser:
     """Subcommands that all take the same config."""
     parser = ArgumentParser("train.py", description=__doc__, exit_on_error=False)
     commands = parser.add_subcommands()
     texts = {name: f"run the stage `{name}`" for name in STAGES}
-    texts |= {
-        "distill": "run all stages in order",
-        "sample": "draw samples to look at or to annotate",
-        "convert": "read a generator checkpoint of another system",
-    }
+    texts |= {"distill": "run all stages in order"} | {n: text for n, (text, _) in TOOLS.items()}
     for name, text in texts.items():
         command = ArgumentParser(description=text, exit_on_error=False)
         commands.add_subcommand(name, command, help=text)
-        if name == "convert":
-            command.add_class_arguments(ConvertOptions, None)
-            continue
         command.add_argument("--config", action="config", help="a YAML file of what follows")
-        if name == "sample":
-            command.add_class_arguments(SampleOptions, None)
+        if name in TOOLS:
+            command.add_class_arguments(TOOLS[name][1], None)
         else:
             command.add_argument("--dry-run", action="store_true", help="print, and run nothing")
         command.add_class_arguments(Config, None, fail_untyped=True)
@@ -337,13 +239,11 @@ def main(arguments: list[str] | None = None) -> int:
         parsed = parser.parse_args(_expand(sys.argv[1:] if arguments is None else arguments))
         command = parsed.subcommand
         values: Namespace = parser.instantiate(parsed)[command]
-        if command == "convert":
-            convert(ConvertOptions(values.checkpoint, values.out))
-            return 0
         config = Config(**{f.name: values[f.name] for f in dataclasses.fields(Config)})
-        if command == "sample":
-            options = {f.name: values[f.name] for f in dataclasses.fields(SampleOptions)}
-            sample(config, SampleOptions(**options))
+        if command in TOOLS:
+            kind = TOOLS[command][1]
+            options = kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
+            use_tool(command, config, options)
         elif values.dry_run:
             dry_run([command] if command in STAGES else list(STAGES), config)
         else:

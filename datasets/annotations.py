@@ -6,6 +6,7 @@ inputs of all samples in `latents.safetensors`, and `samples.json`, which names 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from datasets.artifacts import UserError, atomic_write, read_json, write_json
-from datasets.labels import LabelSet, read_image, read_mask
+from datasets.labels import LabelSet, Mask, read_image, read_mask, write_mask
+from datasets.pictures import Picture, as_picture, grid, save_sheet
 
 INDEX = "samples.json"
 LATENTS = "latents.safetensors"
@@ -37,7 +39,7 @@ class Samples:
 
 
 def write_samples(
-    folder: Path, samples: Samples, generator_hash: str, origin: dict[str, object]
+    folder: Path, samples: Samples, generator_hash: str, origin: dict[str, Any]
 ) -> None:
     """Write samples for annotation.
 
@@ -62,6 +64,25 @@ def _compact(noise: Tensor) -> Tensor:
     return (half if torch.equal(half.float(), noise) else noise).contiguous()
 
 
+def read_unlabelled(folder: Path) -> tuple[Samples, dict[str, Any]]:
+    """Samples as they were drawn, and their index: `generator` (its hash), `count`, `origin`.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    index = read_json(folder / INDEX)
+    try:
+        tensors = load_file(folder / LATENTS)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{folder / LATENTS} cannot be read ({error}); draw the samples anew."
+        ) from error
+    images = [read_image(folder / "images" / f"{i:04d}.png") for i in range(index["count"])]
+    noise = [tensors[f"noise.{k}"].float() for k in range(len(tensors) - 1)]
+    pictures = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return Samples(tensors["w"], noise, pictures), index
+
+
 def read_samples(folder: Path, labels: LabelSet, generator_hash: str) -> tuple[Samples, Tensor]:
     """Samples and their masks, uint8 [N, R, R], checked.
 
@@ -69,23 +90,57 @@ def read_samples(folder: Path, labels: LabelSet, generator_hash: str) -> tuple[S
         UserError: a file is missing or damaged, a mask is wrong, or the samples were drawn from
             another generator, so that their features cannot be made again.
     """
-    index = read_json(folder / INDEX)
+    samples, index = read_unlabelled(folder)
     if index["generator"] != generator_hash:
         raise UserError(
             f"{folder} was drawn from another generator (hash {index['generator'][:12]}, now "
             f"{generator_hash[:12]}): use that one, or draw and annotate new samples."
         )
-    try:
-        tensors = load_file(folder / LATENTS)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{folder / LATENTS} cannot be read ({error}); draw the samples anew."
-        ) from error
-    images, masks = [], []
-    for i in range(index["count"]):
-        image = read_image(folder / "images" / f"{i:04d}.png")
-        images.append(image)
-        masks.append(read_mask(folder / "masks" / f"{i:04d}.png", labels, image.shape[:2]))
-    noise = [tensors[f"noise.{k}"].float() for k in range(len(tensors) - 1)]
-    pictures = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return Samples(tensors["w"], noise, pictures), torch.from_numpy(np.stack(masks))
+    size = samples.images.shape[2:]
+    masks = [
+        read_mask(folder / "masks" / f"{i:04d}.png", labels, size) for i in range(len(samples))
+    ]
+    return samples, torch.from_numpy(np.stack(masks))
+
+
+def write_annotations(
+    folder: Path,
+    samples: Samples,
+    masks: list[Mask],
+    labels: LabelSet,
+    generator_hash: str,
+    origin: dict[str, Any],
+) -> dict[str, Any]:
+    """Write annotated samples, a picture of masks laid over them, and what the masks hold.
+
+    Returns:
+        The report, also written as `report.json`: for each class its pixels and the samples that
+        show it; pixels that are ignored; classes that no sample shows.
+    """
+    write_samples(folder, samples, generator_hash, origin)
+    for i, mask in enumerate(masks):
+        write_mask(folder / "masks" / f"{i:04d}.png", mask, labels)
+
+    counts = np.stack([np.bincount(mask.flatten(), minlength=256) for mask in masks])
+    classes = {
+        name: {"pixels": int(counts[:, i].sum()), "samples": int((counts[:, i] > 0).sum())}
+        for i, name in enumerate(labels.names)
+    }
+    report = {
+        "samples": len(masks),
+        "classes": classes,
+        "ignored_pixels": int(counts[:, labels.ignore_index].sum()),
+        "absent": [name for name, row in classes.items() if not row["samples"]],
+    }
+    write_json(folder / "report.json", report)
+
+    pictures = [as_picture(image) for image in samples.images]
+    painted = [labels.paint(mask) for mask in masks]
+    columns = {"sample": pictures, "mask": painted, "both": list(map(_mixed, pictures, painted))}
+    scale = max(1, round(256 / pictures[0].shape[0]))
+    save_sheet(grid(columns, labels, scale), folder / "overlays.png")
+    return report
+
+
+def _mixed(picture: Picture, painted: Picture) -> Picture:
+    return ((picture.astype(np.uint16) + painted) // 2).astype(np.uint8)

@@ -1,7 +1,7 @@
 """Label sets, and masks as palette PNG files."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,33 +16,84 @@ Mask = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Names and colours of the classes; a mask holds their indices, or `ignore_index`."""
+    """Classes of a segmentation.
+
+    Args:
+        names: of the classes, in the order of their indices; the first is what nobody labelled.
+        colours: RGB of each class.
+        ignore_index: value of pixels that count nowhere.
+        merges: for a class, names of finer classes that it takes in; this is how masks of another
+            label set are read in this one.
+    """
 
     names: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
     ignore_index: int = 255
+    merges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @staticmethod
     def load(path: Path) -> "LabelSet":
-        """Read a YAML file with `names`, `colours` and `ignore_index`."""
+        """Read a YAML file of the fields above.
+
+        Raises:
+            UserError: the file is missing or damaged, or what it says does not fit together.
+        """
         try:
             values = yaml.safe_load(path.read_text())
             names = tuple(str(name) for name in values["names"])
             colours = tuple((int(r), int(g), int(b)) for r, g, b in values["colours"])
             ignore = int(values.get("ignore_index", 255))
+            lists = (values.get("merges") or {}).items()
+            merges = {str(name): tuple(str(m) for m in merged) for name, merged in lists}
         except OSError as error:
             raise UserError(f"label set {path} cannot be read ({error.strerror}).") from error
-        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"label set {path} needs `names` and one [r, g, b] in `colours` for each ({error})."
             ) from error
-        if len(names) != len(colours):
-            raise UserError(f"label set {path} has {len(names)} names but {len(colours)} colours.")
-        if ignore < len(names):
-            raise UserError(
-                f"label set {path}: ignore_index {ignore} is also the index of a class."
-            )
-        return LabelSet(names, colours, ignore)
+        unknown = {*values} - {"names", "colours", "ignore_index", "merges"}
+        said = [*names, *(merged for group in merges.values() for merged in group)]
+        twice = sorted({name for name in said if said.count(name) > 1})
+        for wrong, what in (
+            (unknown, f"has the unknown key {min(unknown, default='')}"),
+            (len(names) < 2, "needs two classes at least"),
+            (len(names) != len(colours), f"has {len(names)} names but {len(colours)} colours"),
+            (len({*colours}) != len(colours), "gives two classes the same colour"),
+            (any(not 0 <= c <= 255 for rgb in colours for c in rgb), "has a colour beyond 0-255"),
+            (twice, f"names {min(twice, default='')} twice"),
+            (
+                {*merges} - {*names},
+                f"merges into {min({*merges} - {*names}, default='')}, no class",
+            ),
+            (ignore < len(names), f"has ignore_index {ignore}, which is also the index of a class"),
+            (ignore > 255, f"has ignore_index {ignore}; masks hold 0-255"),
+        ):
+            if wrong:
+                raise UserError(f"label set {path} {what}.")
+        return LabelSet(names, colours, ignore, merges)
+
+    def index(self, name: str) -> int | None:
+        """Index of the class of that name, or of the class that takes it in."""
+        for i, own in enumerate(self.names):
+            if name == own or name in self.merges.get(own, ()):
+                return i
+        return None
+
+    def table(self, names: Sequence[str]) -> npt.NDArray[np.uint8]:
+        """For masks with classes `names`: index there -> index here, [256]; 255 stays ignored.
+
+        Raises:
+            UserError: a class of theirs has no place here.
+        """
+        table = np.full(256, self.ignore_index, np.uint8)
+        for i, name in enumerate(names):
+            if (found := self.index(name)) is None:
+                raise UserError(
+                    f"the class {name} has no place among {', '.join(self.names)}: add it to the "
+                    "label set, or to `merges` there."
+                )
+            table[i] = found
+        return table
 
     def __len__(self) -> int:
         return len(self.names)
@@ -107,19 +158,32 @@ def read_mask(path: Path, labels: LabelSet, size: Sequence[int]) -> Mask:
         raise UserError(f"mask {path} does not exist; draw it, or take its sample away.") from error
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f"mask {path} is not a readable picture ({error}).") from error
+    check_mask(mask, path, labels, size)
+    return mask
+
+
+def check_mask(mask: Mask, source: object, labels: LabelSet, size: Sequence[int]) -> None:
+    """Refuse a mask [H, W] that cannot be meant so.
+
+    Args:
+        source: where it comes from, for the error text.
+        size: the height and width that its picture has.
+
+    Raises:
+        UserError: it is of another size, has indices outside the label set, or shows one class alone.
+    """
     if mask.shape != tuple(size):
         raise UserError(
-            f"mask {path} is {mask.shape[1]}x{mask.shape[0]} pixels but its picture is "
+            f"mask {source} is {mask.shape[1]}x{mask.shape[0]} pixels but its picture is "
             f"{size[1]}x{size[0]}; draw it at the picture's size."
         )
     found = np.unique(mask)
     unknown = [int(i) for i in found if i >= len(labels) and i != labels.ignore_index]
     if unknown:
         raise UserError(
-            f"mask {path} holds index {unknown[0]}, but the label set has {len(labels)} classes "
+            f"mask {source} holds index {unknown[0]}, but the label set has {len(labels)} classes "
             f"(and {labels.ignore_index} for ignored pixels)."
         )
     if len(found) == 1:
         name = labels.names[found[0]] if found[0] < len(labels) else "ignored"
-        raise UserError(f"mask {path} is all {name}; draw its parts, or take its sample away.")
-    return mask
+        raise UserError(f"mask {source} is all {name}; draw its parts, or take its sample away.")

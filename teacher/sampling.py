@@ -87,10 +87,10 @@ def _draw(generator: Generator, w: Tensor, noise: list[Tensor]) -> Samples:
 
 
 def samples_at_once(generator: Generator) -> int:
-    """How many samples may be drawn at once, their features kept within a quarter of a gigabyte."""
+    """How many samples may be drawn at once, their features kept within 128 MiB where one fits."""
     sides = zip(generator.feature_channels, generator.noise_shapes, strict=True)
     floats = sum(channels * height * width for channels, (height, width) in sides)
-    return max(1, min(32, 2**26 // floats))
+    return max(1, min(32, 2**25 // floats))
 
 
 @torch.no_grad()

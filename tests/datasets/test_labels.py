@@ -4,6 +4,7 @@ from PIL import Image
 
 from datasets.artifacts import UserError
 from datasets.labels import LabelSet, read_image, read_mask, write_mask
+from tests.conftest import ROOT
 
 MASK = np.array([[0, 1], [7, 255]], np.uint8)
 
@@ -66,3 +67,23 @@ def test_wrong_label_sets_are_named(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         LabelSet.load(path)
     assert str(path) in str(caught.value)
+
+
+def test_masks_of_another_label_set_are_read_by_name():
+    nineteen = LabelSet.load(ROOT / "configs/labels/celebamask19.yaml")
+    assert len(nineteen) == 19
+    places = {}
+    for kind in ("face8", "face8_glasses_eye", "face8_glasses_skin"):
+        eight = LabelSet.load(ROOT / f"configs/labels/{kind}.yaml")
+        assert eight.names == LabelSet.load(ROOT / "configs/labels/face8.yaml").names
+        table = eight.table(nineteen.names)
+        told = {name: eight.names[table[i]] for i, name in enumerate(nineteen.names)}
+        assert told["u_lip"] == told["l_lip"] == "mouth" and told["neck"] == "background"
+        assert told["hair"] == "hair" and told["l_brow"] == "eyebrow" and table[255] == 255
+        places[kind] = told["eye_g"]
+    assert list(places.values()) == ["background", "eye", "skin"]
+
+
+def test_a_class_without_a_place_is_named(labels):
+    with pytest.raises(UserError, match="class hat2 has no place"):
+        labels.table(("skin", "hat2"))

@@ -1,0 +1,56 @@
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.artifacts import UserError
+from datasets.folders import find_pictures, read_photograph, square, square_mask
+
+
+def test_a_folder_and_a_zip_file_hold_the_same_pictures(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for name, colour in (("b.png", "red"), ("more/a.JPG", "blue")):
+        Image.new("RGB", (8, 6), colour).save(folder / name, "PNG")
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / ".hidden.png").write_text("not a picture")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for path in folder.rglob("*.*"):
+            archive.write(path, path.relative_to(folder))
+    for source in (folder, tmp_path / "photos.zip"):
+        pictures = find_pictures(source)
+        assert sorted(pictures) == ["a", "b"]
+        assert read_photograph(pictures["b"]).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(UserError, match="neither a folder nor a zip"):
+        find_pictures(tmp_path / "none")
+    with pytest.raises(UserError, match="holds no pictures"):
+        find_pictures(tmp_path)
+    for name in ("a.png", "a.jpg"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    with pytest.raises(UserError, match="two pictures named a"):
+        find_pictures(tmp_path)
+    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    with pytest.raises(UserError, match=r"b\.png is not a readable picture"):
+        read_photograph(tmp_path / "b.png")
+
+
+def test_photographs_stand_upright(tmp_path):
+    image = Image.new("RGB", (8, 4), "white")
+    exif = image.getexif()
+    exif[0x0112] = 6  # turned by a quarter
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert read_photograph(tmp_path / "a.jpg").size == (4, 8)
+
+
+def test_picture_and_mask_are_cropped_alike():
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:30, 20:40] = 1
+    picture = Image.fromarray(np.dstack([mask * 200] * 3))
+    small, small_mask = square(picture, 20), square_mask(mask, 20)
+    assert small.shape == (3, 20, 20) and small_mask.shape == (20, 20)
+    assert np.array_equal(small[0].numpy() > 100, small_mask == 1)
+    assert small_mask.sum() == 100

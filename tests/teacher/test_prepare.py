@@ -1,0 +1,106 @@
+"""From drawn samples or photographs and hand-drawn masks to annotated samples."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets.annotations import read_samples
+from datasets.artifacts import artifact_hash, read_json
+from datasets.labels import read_image, read_mask, write_mask
+from teacher.generators import load_generator
+from teacher.invert import InversionConfig, invert
+from teacher.sampling import draw_from_z
+from tests.conftest import LABELS, ROOT, SIZE
+from train import main
+
+BUNDLED = ROOT / "assets/faces64/generator"
+
+
+def polygon(label, *points):
+    return {"label": label, "points": points, "shape_type": "polygon"}
+
+
+def test_labelme_files_of_some_samples(tmp_path, chain, labels, capsys):
+    drawn, out = tmp_path / "drawn", tmp_path / "annotated"
+    source = ["--generator", str(chain.generator)]
+    assert main(["sample", *source, "--count", "4", "--seed", "9", "--out", str(drawn)]) == 0
+    (tmp_path / "json").mkdir()
+    for i in (1, 3):
+        shapes = [
+            polygon("skin", [2, 2], [13, 2], [13, 13], [2, 13]),
+            polygon("l_eye", [4, 4], [6, 4], [6, 6], [4, 6]),
+        ]
+        content = {
+            "shapes": shapes, "imagePath": f"{i:04d}.png", "imageHeight": SIZE, "imageWidth": SIZE,
+        }  # fmt: skip
+        (tmp_path / f"json/{i:04d}.json").write_text(json.dumps(content))
+    command = ["annotate", "--samples", str(drawn), "--masks", str(tmp_path / "json")]
+    capsys.readouterr()
+    assert main([*command, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "2 annotated samples" in said and "2 without a mask left out" in said
+    assert "warning: no mask shows hair" in said
+
+    samples, masks = read_samples(out, labels, artifact_hash(chain.generator))
+    assert len(samples) == 2 and (masks == labels.names.index("eye")).sum() == 2 * 9
+    original = read_image(drawn / "images/0003.png")
+    assert np.array_equal(read_image(out / "images/0001.png"), original)
+    assert read_json(out / "report.json")["classes"]["eye"] == {"pixels": 18, "samples": 2}
+    assert read_image(out / "overlays.png").shape[1] > 3 * 256
+    assert main([*command, "--out", str(out)]) == 2  # never written over
+    assert "choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--count", "3", "--seeds", "1"], "one of --count, --seeds, --latents"),
+        ([], "one of --count, --seeds, --latents"),
+        (["--seeds", "1-x"], "not a list of numbers"),
+        (["--latents", "wrong.npy"], "z of this generator"),
+        (["--latents", "objects.npy"], "no .npy file of numbers"),
+        (["--count", "3", "--choose", "9"], "between 1 and 3"),
+    ],
+)
+def test_mistakes_in_sampling(tmp_path, chain, capsys, monkeypatch, arguments, message):
+    np.save(tmp_path / "wrong.npy", np.zeros((2, 5), np.float32))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    monkeypatch.chdir(tmp_path)
+    source = ["--sources.labels", str(LABELS), "--generator", str(chain.generator)]
+    assert main(["sample", *source, "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_inversion_finds_a_generated_face_again():
+    generator = load_generator(BUNDLED)
+    torch.manual_seed(3)
+    pictures = draw_from_z(generator, torch.randn(2, generator.config.latent_size), 0.7).images
+    few, quick = invert(generator, pictures, InversionConfig(steps=2))
+    samples, quality = invert(generator, pictures, InversionConfig(steps=80))
+    assert quality.min() > 24 and (quality > quick + 3).all()
+    again, _ = generator.synthesis(samples.w, samples.noise)
+    error = (again.clamp(-1, 1) - (pictures.float() / 127.5 - 1)).square().mean((1, 2, 3)) / 4
+    assert torch.allclose(-10 * error.log10(), quality, atol=1e-3)
+    assert torch.equal(samples.images, pictures) and few.w.shape == samples.w.shape
+
+
+def test_labelled_photographs_are_inverted(tmp_path, labels, capsys):
+    photos, masks, out = tmp_path / "photos", tmp_path / "masks", tmp_path / "out"
+    photos.mkdir()
+    annotated = ROOT / "assets/faces64/annotated_train"
+    face = read_image(annotated / "images/0000.png")
+    drawn = read_mask(annotated / "masks/0000.png", labels, (64, 64))
+    Image.fromarray(np.pad(face, ((0, 0), (16, 16), (0, 0)))).save(photos / "anna.png")
+    write_mask(masks / "anna.png", np.pad(drawn, ((0, 0), (16, 16))), labels)
+    command = ["annotate", "--generator", str(BUNDLED), "--samples", str(photos)]
+    command += ["--masks", str(masks), "--out", str(out), "--inversion.steps", "40"]
+    assert main(command) == 0
+    assert "anna drawn again with a PSNR of" in capsys.readouterr().out
+    samples, mask = read_samples(out, labels, artifact_hash(BUNDLED))
+    assert np.array_equal(mask[0].numpy(), drawn)
+    assert np.array_equal(samples.images[0].permute(1, 2, 0).numpy(), face)
+    assert read_json(out / "samples.json")["origin"]["psnr"]["anna"] > 18
