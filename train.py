@@ -31,6 +31,7 @@ from datasets.artifacts import (
 from evaluation.compare import CompareStage, Comparison, compare
 from student.export import ExportStage, export_student
 from student.fit import StudentStage, fit_student
+from student.network import load_encoder
 from teacher.adversarial import GeneratorStage, train_generator
 from teacher.fit import TeacherStage, fit_teacher
 from teacher.label import LabelStage, label_samples
@@ -63,13 +64,17 @@ class Sources:
 
     Args:
         labels: the label set.
-        generator: a finished generator folder; none to train one in the run's stage `generator`.
+        generator: a finished generator folder, or a checkpoint file of another system; none to
+            train one in the run's stage `generator`.
+        photographs: a folder or zip file that the stage `generator` learns from; none for rendered
+            faces.
         annotations: annotated samples for the teacher.
         test_annotations: annotated samples for the comparison.
     """
 
     labels: Path = Path("configs/labels/face8.yaml")
     generator: Path | None = None
+    photographs: Path | None = None
     annotations: Path | None = None
     test_annotations: Path | None = None
 
@@ -100,7 +105,9 @@ class Stage:
 
 STAGES = {
     "generator": Stage(
-        train_generator, lambda c: c.generator, lambda c: (),
+        lambda config, folder: train_generator(config, folder, load_encoder),
+        lambda c: c.generator,
+        lambda c: ("photographs",) if c.sources.photographs else (),
         "generator.safetensors, generator.json, samples.png",
     ),
     "teacher": Stage(

@@ -16,10 +16,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets.artifacts import artifact_hash
+from datasets.artifacts import artifact_hash, read_json
 from datasets.faces import render_faces
-from evaluation.frechet import feature_moments, frechet_distance
-from student.network import load_student
+from datasets.frechet import feature_moments, frechet_distance
+from student.network import load_encoder
 from teacher.generators import load_generator
 from teacher.sampling import draw_samples
 
@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--network", type=Path, required=True, help="a finished student folder")
     parser.add_argument("--count", type=int, default=5000)
     options = parser.parse_args()
-    student, about = load_student(options.network)
+    encode = load_encoder(str(options.network), torch.device("cpu"))
+    about = read_json(options.network / "student.json")
     generator = load_generator(options.generator)
     size = generator.config.resolution
 
@@ -44,11 +45,11 @@ def main() -> None:
         for start in range(0, options.count, _CHUNK):
             yield draw_samples(generator, 1, list(range(start, start + _CHUNK)), 1.0).images
 
-    real = feature_moments(student, rendered(555_000_001))
+    real = feature_moments(encode, rendered(555_000_001))
     figures = {
-        "generated_vs_rendered": frechet_distance(feature_moments(student, generated()), real),
+        "generated_vs_rendered": frechet_distance(feature_moments(encode, generated()), real),
         "rendered_vs_rendered": frechet_distance(
-            feature_moments(student, rendered(555_000_002)), real
+            feature_moments(encode, rendered(555_000_002)), real
         ),
         "images": options.count,
         "network": f"{about['network']['encoder']}, trained by configs/annotator.yaml",

@@ -4,14 +4,19 @@ import zipfile
 from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from accelerate import PartialState
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+from tqdm import tqdm
 
-from datasets.artifacts import UserError
+from datasets import Dataset
+from datasets.artifacts import UserError, atomic_write
+from datasets.batches import Key
 from datasets.labels import Mask
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -91,3 +96,54 @@ def _middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
     side = min(size)
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
     return left, top, left + side, top + side
+
+
+class Photographs(Dataset[Any]):
+    """Pictures of a folder or zip file, cropped and resized once: item i is uint8 [3, R, R].
+
+    Args:
+        source: the folder or zip file.
+        size: R.
+        packed: an .npy file that keeps them; made where it is missing.
+
+    Raises:
+        UserError: fewer than two pictures can be read.
+    """
+
+    def __init__(self, source: Path, size: int, packed: Path) -> None:
+        state = PartialState()
+        if state.is_main_process and not packed.exists():
+            _pack(source, size, packed)
+        state.wait_for_everyone()
+        self.pictures = np.load(packed, mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: Key) -> Tensor:
+        return torch.from_numpy(np.array(self.pictures[key[1]]))
+
+
+def _pack(source: Path, size: int, packed: Path) -> None:
+    files = list(find_pictures(source).values())
+    packed.parent.mkdir(parents=True, exist_ok=True)
+    growing = packed.with_suffix(".partial")
+    unreadable, count = [], 0
+    table = np.lib.format.open_memmap(
+        growing, mode="w+", dtype=np.uint8, shape=(len(files), 3, size, size)
+    )
+    for file in tqdm(files, desc="photographs", unit="img"):
+        try:
+            table[count] = square(read_photograph(file), size).numpy()
+            count += 1
+        except UserError as error:
+            unreadable.append(str(error))
+    for line in unreadable:
+        print(f"left out: {line}")
+    if count < 2:
+        raise UserError(f"{source} has {count} readable pictures; a generator needs many.")
+    table.flush()
+    with atomic_write(packed) as partial, partial.open("wb") as handle:
+        np.save(handle, table[:count])
+    growing.unlink()
+    print(f"{count} photographs of {source} at {size} px, {len(unreadable)} left out")

@@ -10,6 +10,7 @@ import base64
 import binascii
 import io
 import json
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
@@ -229,7 +230,9 @@ def _coco_area(segmentation: Any, height: int, width: int) -> npt.NDArray[np.boo
         codes = coco.frPyObjects(segmentation, height, width)
     else:
         codes = {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
-    area = coco.decode(codes).astype(np.bool_)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its arrays speak numpy 1
+        area = coco.decode(codes).astype(np.bool_)
     if area.shape != (height, width):
         raise ValueError(f"a segmentation of size {area.shape} on a picture of {(height, width)}")
     return np.asarray(area)

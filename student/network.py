@@ -6,6 +6,7 @@ convolution on the picture itself, so that small parts keep their edges.
 Shapes: B = batch, H, W = pixels, any size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,23 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
             f"{folder / WEIGHTS} cannot be read ({error}); run `student` again."
         ) from error
     return student.eval().requires_grad_(False), about
+
+
+def load_encoder(source: str, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """A network as a measure of pictures: uint8 [N, 3, H, W] -> its deepest features [N, C].
+
+    Args:
+        source: a finished student folder, or the name of a timm model with pretrained weights.
+    """
+    if Path(source).is_dir():
+        network = load_student(Path(source))[0]
+    else:
+        network = Student(NetworkConfig(source, pretrained=True), 2)
+    network = network.eval().requires_grad_(False).to(device)
+
+    def encode(pictures: Tensor) -> Tensor:
+        x = (pictures.to(device).float() - network.mean) / network.std
+        features: Tensor = network.encoder(x)[-1]
+        return features.mean((2, 3))
+
+    return encode

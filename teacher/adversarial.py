@@ -1,4 +1,4 @@
-"""Train a StyleGAN2 generator on unlabelled images.
+"""Train a StyleGAN2 generator on unlabelled images: photographs, or rendered faces without end.
 
 After Karras et al. (2020): non-saturating logistic loss, lazy R1 regularisation (Mescheder et al.,
 2018), Adam with betas (0, 0.99), an exponential moving average of the generator's weights as the
@@ -8,6 +8,7 @@ exactly where it was. Progress counts images.
 
 import math
 import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +20,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from datasets import Dataset
 from datasets.artifacts import Result, StageFolder, UserError
+from datasets.batches import EndlessBatches
 from datasets.faces import RenderedFaces
-from datasets.pictures import Picture, save_sheet, tile
+from datasets.folders import Photographs
+from datasets.frechet import Encode, feature_moments, frechet_distance
+from datasets.pictures import save_sheet
 from datasets.state import Checkpoints, seed_everything
+from teacher.augment import Adaptation, augment
 from teacher.discriminator import Discriminator
 from teacher.generators import ARCHITECTURE, WEIGHTS, save_generator
+from teacher.sampling import draw_sheet, mean_latent, to_uint8
 from teacher.stylegan2 import Generator, GeneratorConfig
+
+_MEASURED = 50  # pictures at once for the Fréchet distance
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,15 @@ class GeneratorStage:
         log_every: images between two lines of metrics.
         save_every: images between two checkpoints, each with a sheet of samples.
         workers: processes that draw the faces.
+        flip: probability that a photograph is mirrored.
+        augment: for few photographs: transform what the discriminator sees, as strongly as it takes
+            to keep it from learning the set by heart.
+        augment_target: mean sign of its output on real pictures that is aimed at.
+        augment_images: images in which the strength may go from nothing to full.
+        frechet_network: measure the Fréchet distance in the features of this network: a finished
+            student folder, or a timm model with pretrained weights. None for no measurement.
+        frechet_every: images between two measurements.
+        frechet_count: pictures of each kind that it compares.
     """
 
     architecture: GeneratorConfig = GeneratorConfig()
@@ -65,10 +83,27 @@ class GeneratorStage:
     log_every: int = 1_600
     save_every: int = 8_000
     workers: int = 1
+    flip: float = 0.5
+    augment: bool = False
+    augment_target: float = 0.6
+    augment_images: int = 200_000
+    frechet_network: str | None = None
+    frechet_every: int = 40_000
+    frechet_count: int = 2_000
 
 
-def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
-    """Run the stage: writes `generator.safetensors`, `generator.json` and `samples.png`."""
+def train_generator(
+    config: GeneratorStage,
+    folder: StageFolder,
+    load_encoder: Callable[[str, torch.device], Encode],
+) -> Result:
+    """Run the stage: writes `generator.safetensors`, `generator.json` and `samples.png`.
+
+    Reads the input `photographs`, or rendered faces where there is none.
+
+    Args:
+        load_encoder: how to come by the network of `frechet_network`.
+    """
     process = PartialState()
     rank, ranks = process.process_index, process.num_processes
     if config.batch % (4 * ranks):
@@ -93,9 +128,10 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
     )
 
     # Take up an interrupted run.
+    adaptation = Adaptation(config.augment_target, config.augment_images)
     checkpoints, first = Checkpoints(folder.checkpoints), 0
     if state := checkpoints.newest():
-        first = state["step"]
+        first, adaptation.p = state["step"], state["p"]
         generator.load_state_dict(state["generator"])
         discriminator.load_state_dict(state["discriminator"])
         average.load_state_dict(state["average"])
@@ -103,15 +139,24 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
         optimise_d.load_state_dict(state["optimise_d"])
         process.print(f"generator: resumed at image {first * config.batch}")
 
-    size = config.architecture.resolution
-    faces = RenderedFaces(config.seed, steps * config.batch, size)
-    batches = [
+    # Real pictures: photographs in ever new order, or a stream of faces that never come again.
+    real_pictures = _open_pictures(config, folder, steps * config.batch)
+    assert isinstance(real_pictures, Sized)
+    order: Iterable[list[Any]] = [
         list(range(step * config.batch + rank * local, step * config.batch + (rank + 1) * local))
         for step in range(first, steps)
     ]
+    if isinstance(real_pictures, Photographs):
+        order = EndlessBatches(
+            len(real_pictures), config.batch, first, steps, config.seed, rank, ranks
+        )
     loader = DataLoader(
-        faces, batch_sampler=batches, num_workers=config.workers, collate_fn=_only_images
+        real_pictures, batch_sampler=order, num_workers=config.workers, collate_fn=_only_images
     )
+    measure = None
+    if config.frechet_network and process.is_main_process:
+        encode = load_encoder(config.frechet_network, process.device)
+        measure = FrechetMeter(encode, real_pictures, config.frechet_count)
 
     def autocast() -> torch.autocast:
         return torch.autocast(process.device.type, torch.bfloat16, enabled=config.bf16)
@@ -129,11 +174,16 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
         seed_everything(config.seed, step, rank)
         real = real_uint8.to(process.device, memory_format=torch.channels_last)
         real = real.float() / 127.5 - 1
+        if isinstance(real_pictures, Photographs):
+            mirrored = torch.rand(local, 1, 1, 1, device=process.device) < config.flip
+            real = torch.where(mirrored, real.flip(-1), real)
+        real = augment(real, adaptation.p)
 
         # Discriminator: real up, generated down. The generator is asked once for both updates.
         with autocast():
             fake, w = generator(latents(), generator.random_noise(local))
-            score_fake, score_real = discriminator(fake.detach()), discriminator(real)
+            seen_fake = augment(fake.float(), adaptation.p) if adaptation.p else fake
+            score_fake, score_real = discriminator(seen_fake.detach()), discriminator(real)
             loss_d = F.softplus(score_fake).mean() + F.softplus(-score_real).mean()
         losses = {
             "loss/d": loss_d,
@@ -141,6 +191,11 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
             "score/fake": score_fake.mean(),
         }
         _update(discriminator, optimise_d, loss_d)
+
+        if config.augment:
+            sign = reduce(score_real.detach().sign().float().mean(), "mean")
+            adaptation.follow(float(sign), config.batch)
+            losses["augment/p"] = torch.tensor(adaptation.p, device=process.device)
 
         # R1: gradients on real images, seldom but stronger.
         if step % config.r1_every == 0:
@@ -154,7 +209,7 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
         # Generator: make the discriminator say real.
         discriminator.requires_grad_(False)
         with autocast():
-            loss_g = F.softplus(-discriminator(fake)).mean()
+            loss_g = F.softplus(-discriminator(seen_fake)).mean()
         losses["loss/g"] = loss_g
         _update(generator, optimise_g, loss_g)
         discriminator.requires_grad_(True)
@@ -186,11 +241,16 @@ def train_generator(config: GeneratorStage, folder: StageFolder) -> Result:
                 folder.log(seen, {**means, "images_per_second": speed})
                 bar.set_postfix({n.split("/")[1]: f"{v:.2f}" for n, v in means.items()})
             sums, mark, since = {}, seen, time.monotonic()
+        if measure and (_crosses(seen, config.frechet_every, config.batch) or step + 1 == steps):
+            distance = measure(average)
+            folder.log(seen, {"frechet": distance})
+            bar.write(f"Fréchet distance after {seen} images: {distance:.3f}")
         if saving and process.is_main_process:
             checkpoints.save(
                 step + 1,
                 {
                     "step": step + 1,
+                    "p": adaptation.p,
                     "generator": generator.state_dict(),
                     "discriminator": discriminator.state_dict(),
                     "average": average.state_dict(),
@@ -218,8 +278,40 @@ def _groups(generator: Generator, config: GeneratorStage) -> list[dict[str, Any]
     return [{"params": others}, {"params": strengths, "lr": config.rate * config.noise_rate}]
 
 
-def _only_images(items: list[tuple[Tensor, Tensor]]) -> Tensor:
-    return torch.stack([image for image, _ in items])
+def _open_pictures(config: GeneratorStage, folder: StageFolder, count: int) -> Dataset[Any]:
+    size = config.architecture.resolution
+    if source := folder.inputs.get("photographs"):
+        return Photographs(source, size, folder.checkpoints / "photographs.npy")
+    return RenderedFaces(config.seed, count, size)
+
+
+def _only_images(items: list[Any]) -> Tensor:
+    """Pictures, where an item may be a picture or a picture and its mask."""
+    return torch.stack([item if isinstance(item, Tensor) else item[0] for item in items])
+
+
+class FrechetMeter:
+    """Distance of a generator's samples from the real pictures, in the features of a network."""
+
+    def __init__(self, encode: Encode, real: Dataset[Any], count: int) -> None:
+        assert isinstance(real, Sized)
+        self.encode, self.count = encode, count
+        keys = [(0, i) if isinstance(real, Photographs) else i for i in range(len(real))][:count]
+        parts = [keys[i : i + _MEASURED] for i in range(0, len(keys), _MEASURED)]
+        pictures = (_only_images([real[key] for key in part]) for part in parts)
+        self.real = feature_moments(encode, pictures)
+
+    @torch.no_grad()
+    def __call__(self, generator: Generator) -> float:
+        with torch.random.fork_rng():
+            return frechet_distance(feature_moments(self.encode, self._draw(generator)), self.real)
+
+    def _draw(self, generator: Generator) -> Iterator[Tensor]:
+        seed_everything(0)
+        for start in range(0, self.count, _MEASURED):
+            batch = min(_MEASURED, self.count - start)
+            z = torch.randn(batch, generator.config.latent_size, device=generator.w_mean.device)
+            yield to_uint8(generator(z, generator.random_noise(batch))[0])
 
 
 def _crosses(seen: int, every: int, batch: int) -> bool:
@@ -251,26 +343,3 @@ def _follow(average: Generator, generator: Generator, keep: float) -> None:
         mean.lerp_(current, 1 - keep)
     for kept, latest in zip(average.buffers(), generator.buffers(), strict=True):
         kept.copy_(latest)
-
-
-@torch.no_grad()
-def mean_latent(generator: Generator, seed: int, count: int = 4096) -> Tensor:
-    """Mean of `count` mapped latents."""
-    seed_everything(seed)
-    z = torch.randn(count, generator.config.latent_size, device=generator.w_mean.device)
-    return generator.mapping(z).mean(0)
-
-
-@torch.no_grad()
-def draw_sheet(generator: Generator, seed: int, count: int, psi: float = 1.0) -> Picture:
-    """A contact sheet of uncurated samples with constant noise, uint8 [H, W, 3]."""
-    seed_everything(seed, count)
-    device = generator.w_mean.device
-    z = torch.randn(count, generator.config.latent_size, device=device)
-    w = generator.truncate(generator.mapping(z), psi)
-    return tile(to_uint8(generator.synthesis(w, generator.constant_noise())[0]))
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """[-1, 1] -> uint8, both [B, 3, H, W]."""
-    return ((images.float() + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)

@@ -13,10 +13,9 @@ from tqdm import tqdm
 from datasets.artifacts import Result, StageFolder, UserError, write_json
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import INDEX, Labelled, shard_name, write_shard
-from teacher.adversarial import to_uint8
 from teacher.fewshot import FewShotCNN, load_teacher
 from teacher.generators import load_generator
-from teacher.sampling import draw_latents
+from teacher.sampling import draw_latents, to_uint8
 from teacher.stylegan2 import Generator
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from datasets.annotations import Samples
 from datasets.artifacts import UserError
-from datasets.state import step_seed
-from teacher.adversarial import to_uint8
+from datasets.pictures import Picture, tile
+from datasets.state import seed_everything, step_seed
 from teacher.stylegan2 import Generator
 
 
@@ -160,3 +160,26 @@ def _cluster(points: Tensor, count: int, rounds: int = 12) -> Tensor:
             if len(members):
                 centres[k] = members.mean(0)
     return torch.cat([torch.cdist(part, centres).argmin(1) for part in points.split(65_536)])
+
+
+@torch.no_grad()
+def mean_latent(generator: Generator, seed: int, count: int = 4096) -> Tensor:
+    """Mean of `count` mapped latents."""
+    seed_everything(seed)
+    z = torch.randn(count, generator.config.latent_size, device=generator.w_mean.device)
+    return generator.mapping(z).mean(0)
+
+
+@torch.no_grad()
+def draw_sheet(generator: Generator, seed: int, count: int, psi: float = 1.0) -> Picture:
+    """A contact sheet of uncurated samples with constant noise, uint8 [H, W, 3]."""
+    seed_everything(seed, count)
+    device = generator.w_mean.device
+    z = torch.randn(count, generator.config.latent_size, device=device)
+    w = generator.truncate(generator.mapping(z), psi)
+    return tile(to_uint8(generator.synthesis(w, generator.constant_noise())[0]))
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] -> uint8, both [B, 3, H, W]."""
+    return ((images.float() + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)

@@ -96,3 +96,18 @@ def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
         assert drawn.returncode == 0, drawn.stderr
         draw_masks(folder / name, labels)
     return Chain(folder, config)
+
+
+@pytest.fixture(scope="session")
+def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished student on rendered faces, trained for a moment."""
+    folder = tmp_path_factory.mktemp("student")
+    options = {
+        "network.encoder": "resnet10t", "network.levels": 2, "network.width": 8,
+        "network.detail": 4, "source": "faces", "faces": 40, "resolution": SIZE, "steps": 4,
+        "batch": 8, "held_back": 8, "evaluate_every": 2, "workers": 0,
+    }  # fmt: skip
+    arguments = [x for k, v in options.items() for x in (f"--student.{k}", v)]
+    made = run_cli("student", "--run.dir", folder, *arguments)
+    assert made.returncode == 0, made.stderr
+    return folder / "student"

@@ -4,10 +4,10 @@ import torch
 
 from datasets.annotations import read_samples
 from datasets.artifacts import artifact_hash
-from teacher.adversarial import to_uint8
 from teacher.fewshot import FewShotCNN, FewShotConfig
 from teacher.fit import TeacherStage, evaluate_teacher, training_features
 from teacher.generators import load_generator
+from teacher.sampling import to_uint8
 from tests.conftest import ROOT
 
 ASSETS = ROOT / "assets/faces64"

@@ -5,9 +5,8 @@ import torch
 
 from datasets.annotations import INDEX, LATENTS, read_samples
 from datasets.artifacts import UserError, artifact_hash
-from teacher.adversarial import to_uint8
 from teacher.generators import load_generator
-from teacher.sampling import choose_samples, draw_latents, draw_samples
+from teacher.sampling import choose_samples, draw_latents, draw_samples, to_uint8
 from tests.conftest import run_cli
 
 
