@@ -28,6 +28,7 @@ from datasets.artifacts import (
     plain,
     read_json,
 )
+from datasets.test_sets import TestSet
 from evaluation.compare import CompareStage, Comparison, compare
 from student.export import ExportStage, export_student
 from student.fit import StudentStage, fit_student
@@ -70,6 +71,7 @@ class Sources:
             faces.
         annotations: annotated samples for the teacher.
         test_annotations: annotated samples for the comparison.
+        test_sets: by name, pictures with true masks for the comparison.
     """
 
     labels: Path = Path("configs/labels/face8.yaml")
@@ -77,6 +79,7 @@ class Sources:
     photographs: Path | None = None
     annotations: Path | None = None
     test_annotations: Path | None = None
+    test_sets: dict[str, TestSet] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,9 +128,13 @@ STAGES = {
         "student.safetensors, last.safetensors, student.json",
     ),
     "compare": Stage(
-        compare, lambda c: Comparison(c.compare, c.student),
+        compare,
+        lambda c: Comparison(
+            c.compare, c.student, {n: t.without_paths() for n, t in c.sources.test_sets.items()}
+        ),
         lambda c: (
             "labels", "generator", "annotations", "test_annotations", "teacher", "student",
+            *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
         ),
         "comparison.json, comparison.png",
     ),
@@ -146,6 +153,9 @@ def input_path(config: Config, name: str) -> Path:
         return config.run.dir / "label"
     if name in STAGES:
         return config.run.dir / name
+    if "." in name:
+        test_set, part = name.rsplit(".", 1)
+        return config.sources.test_sets[test_set].paths[part]
     path: Path | None = getattr(config.sources, name)
     if path is None:
         raise UserError(

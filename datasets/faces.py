@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from datasets import Dataset
-from datasets.artifacts import UserError
+from datasets.labels import LabelSet
 from datasets.portrait import CLASS_NAMES
 from datasets.portrait.hair import Hair
 from datasets.portrait.head import ear_traits, head_outline, paint_ears, paint_head
@@ -28,7 +28,7 @@ from datasets.portrait.scene import (
     tint,
 )
 
-__all__ = ["CLASS_NAMES", "RenderedFaces", "render_faces", "require_face_labels"]
+__all__ = ["CLASS_NAMES", "RenderedFaces", "render_faces"]
 
 _CHUNK = 32  # faces drawn at once: their fields stay in the processor's cache
 
@@ -79,10 +79,18 @@ def _draw(dice: Dice, resolution: int) -> tuple[Tensor, Tensor]:
 
 
 class RenderedFaces(Dataset[Any]):
-    """`count` faces of the stream `seed`: item i is (uint8 [3, R, R], mask uint8 [R, R])."""
+    """`count` faces of the stream `seed`: item i is (uint8 [3, R, R], mask uint8 [R, R]).
 
-    def __init__(self, seed: int, count: int, resolution: int, first: int = 0) -> None:
+    Args:
+        first: number of the first face.
+        labels: the label set that the masks are told in; none for `CLASS_NAMES`.
+    """
+
+    def __init__(
+        self, seed: int, count: int, resolution: int, first: int = 0, labels: LabelSet | None = None
+    ) -> None:
         self.seed, self.count, self.resolution, self.first = seed, count, resolution, first
+        self.table = None if labels is None else torch.from_numpy(labels.table(CLASS_NAMES))
 
     def __len__(self) -> int:
         return self.count
@@ -93,13 +101,6 @@ class RenderedFaces(Dataset[Any]):
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
         """A batch drawn at once; the data loader calls this, several times faster than one by one."""
         images, masks = render_faces(self.seed, torch.tensor(indices) + self.first, self.resolution)
+        if self.table is not None:
+            masks = self.table[masks.long()]
         return list(zip(images, masks, strict=True))
-
-
-def require_face_labels(names: tuple[str, ...]) -> None:
-    """Refuse a label set that the rendered masks do not speak."""
-    if names != CLASS_NAMES:
-        raise UserError(
-            f"rendered faces are labelled {', '.join(CLASS_NAMES)}, but the label set has "
-            f"{', '.join(names)}; use configs/labels/face8.yaml with them."
-        )

@@ -136,11 +136,11 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         raise UserError(f"{path} is not a readable picture ({error}).") from error
 
 
-def read_mask(path: Path, labels: LabelSet, size: Sequence[int]) -> Mask:
+def read_mask(path: Path, labels: LabelSet, size: Sequence[int] | None) -> Mask:
     """Read a palette or grey PNG of class indices, [H, W], and check it.
 
     Args:
-        size: the height and width that its picture has.
+        size: the height and width that its picture has; none where they may differ.
 
     Raises:
         UserError: the mask is missing, of another size, has indices outside the label set, or shows
@@ -158,7 +158,7 @@ def read_mask(path: Path, labels: LabelSet, size: Sequence[int]) -> Mask:
         raise UserError(f"mask {path} does not exist; draw it, or take its sample away.") from error
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f"mask {path} is not a readable picture ({error}).") from error
-    check_mask(mask, path, labels, size)
+    check_mask(mask, path, labels, size or mask.shape)
     return mask
 
 

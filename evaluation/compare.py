@@ -1,14 +1,15 @@
 """Stage `compare`: teacher, student and baselines on the same pictures.
 
 `generated`: annotated samples of the generator, where the teacher has its features for nothing.
-`held_out`: pictures that no generator made; the teacher would need an inversion there, so it has no row.
+`held_out`: rendered faces; and the test sets that people name: pictures that no generator made. The
+teacher would need an inversion there, so it has no row.
 """
 
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,10 @@ from torch.utils.data import TensorDataset
 from datasets.annotations import Samples, read_samples
 from datasets.artifacts import Result, StageFolder, artifact_hash, write_json
 from datasets.confusion import confusion_matrix, iou_figures
-from datasets.faces import render_faces, require_face_labels
+from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.pictures import as_picture, grid, save_sheet
+from datasets.test_sets import TestSet, Truth, read_test_set
 from datasets.transforms import Exact
 from evaluation.colour_only import fit_colour_only
 from student.fit import StudentStage, train_network
@@ -46,7 +48,7 @@ class CompareStage:
     """Stage `compare`.
 
     Args:
-        held_out: rendered faces that no stage has seen.
+        held_out: rendered faces that no stage has seen; 0 for none.
         held_out_seed: of these faces.
         shown: pictures of each test set in `comparison.png`, the first ones.
         timed: pictures over which the seconds per image are taken (median, one at a time).
@@ -61,10 +63,11 @@ class CompareStage:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the stage depends on: its own settings, and the student's recipe for `three_labels`."""
+    """What the stage depends on: its settings, the student's recipe for `three_labels`, test sets."""
 
     settings: CompareStage
     student: StudentStage
+    test_sets: Mapping[str, TestSet] = field(default_factory=dict)
 
 
 def compare(config: Comparison, folder: StageFolder) -> Result:
@@ -83,7 +86,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
 
     if not PartialState().is_main_process:
         return Result([], {})
-    result = _measure(config.settings, folder, labels, samples, masks, PartialState().device)
+    result = _measure(config, folder, labels, samples, masks, PartialState().device)
     write_json(folder.path / RESULT, result)
     print_table(result)
     figures = {
@@ -95,13 +98,18 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
 
 
 def _measure(
-    settings: CompareStage,
+    config: Comparison,
     folder: StageFolder,
     labels: LabelSet,
     samples: Samples,
     masks: Tensor,
     device: torch.device,
 ) -> dict[str, Any]:
+    settings = config.settings
+    test_sets = {
+        name: spec.at({part: folder.inputs[f"{name}.{part}"] for part in spec.paths})
+        for name, spec in config.test_sets.items()
+    }
     generator = load_generator(folder.inputs["generator"], device)
     teacher = load_teacher(folder.inputs["teacher"]).to(device)
     student, _ = load_student(folder.inputs["student"])
@@ -132,19 +140,31 @@ def _measure(
         "generated": {"images": len(tests), "models": {"teacher": row} | generated},
     }
 
-    require_face_labels(labels.names)
-    faces, exact = render_faces(
-        settings.held_out_seed, torch.arange(settings.held_out), generator.config.resolution
-    )
-    rows, predictions = _score(models, faces, exact, labels, settings)
-    sheets["held_out"] = (faces, exact, predictions)
-    result["held_out"] = {"images": len(faces), "models": rows}
+    # Pictures that no generator made.
+    for name, given in _real_sets(settings, test_sets, labels, generator.config.resolution):
+        rows, predictions = _score(models, given.pictures, given.masks, labels, settings)
+        sheets[name] = (given.pictures, given.masks, predictions)
+        result[name] = {**given.about, "models": rows}
 
     _draw(folder, labels, sheets, settings.shown)
     hardware = torch.cuda.get_device_name() if device.type == "cuda" else (
         f"CPU, {torch.get_num_threads()} threads"
     )  # fmt: skip
     return {"classes": list(labels.names), "hardware": hardware, "test_sets": result}
+
+
+def _real_sets(
+    settings: CompareStage, test_sets: Mapping[str, TestSet], labels: LabelSet, size: int
+) -> Iterator[tuple[str, Truth]]:
+    """Rendered faces that no stage has seen, then the sets that people name."""
+    if settings.held_out:
+        faces = RenderedFaces(settings.held_out_seed, settings.held_out, size, labels=labels)
+        pictures, masks = map(
+            torch.stack, zip(*faces.__getitems__([*range(len(faces))]), strict=True)
+        )
+        yield "held_out", Truth(pictures, masks, {"images": len(faces)})
+    for name, spec in test_sets.items():
+        yield name, read_test_set(name, spec, labels, size)
 
 
 def _predictor(network: torch.nn.Module, device: torch.device) -> Predict:
@@ -211,7 +231,9 @@ def print_table(result: dict[str, Any]) -> None:
     # A log file has no width of its own; there the table keeps its full one.
     console = Console(width=None if sys.stdout.isatty() else 120)
     for name, test in result["test_sets"].items():
-        table = Table(title=f"{name}: {test['images']} images, IoU in percent")
+        title = f"{name}: {test['images']} images, IoU in percent"
+        told = f"classes: {test['map']}" if test.get("map", "none") != "none" else None
+        table = Table(title=title, caption=told)
         table.add_column("model")
         for column in ("mIoU", "no backgr.", *result["classes"], "ms/image"):
             table.add_column(column, justify="right")

@@ -23,7 +23,7 @@ from datasets import Dataset
 from datasets.artifacts import Result, StageFolder, UserError, atomic_write, write_json
 from datasets.batches import EndlessBatches
 from datasets.confusion import confusion_matrix, iou_figures
-from datasets.faces import RenderedFaces, require_face_labels
+from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.losses import cross_entropy, dice
 from datasets.pictures import show_predictions
@@ -86,8 +86,8 @@ def fit_student(config: StudentStage, folder: StageFolder) -> Result:
     labels = LabelSet.load(folder.inputs["labels"])
     source: Dataset[Any]
     if config.source == "faces":
-        require_face_labels(labels.names)
-        source = Exact(RenderedFaces(config.seed, config.faces, config.resolution))
+        faces = RenderedFaces(config.seed, config.faces, config.resolution, labels=labels)
+        source = Exact(faces)
     else:
         source = PseudoLabels(folder.inputs["pseudo_labels"])
     assert isinstance(source, Sized)

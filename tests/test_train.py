@@ -13,14 +13,16 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
 from datasets.artifacts import read_json
-from datasets.faces import render_faces
+from datasets.faces import CLASS_NAMES, render_faces
+from datasets.labels import LabelSet, read_mask, write_mask
 from student.export import Deployed
 from student.network import load_student
-from tests.conftest import ROOT, SIZE, Chain, draw_masks, environment, run_cli
+from tests.conftest import LABELS, ROOT, SIZE, Chain, draw_masks, environment, run_cli
 
 STAGES = ("teacher", "label", "student", "compare", "export")
 TWO_RANKS = (
@@ -307,3 +309,56 @@ def test_predict_without_a_model_is_one_sentence(tmp_path):
     assert made.returncode == 2
     assert "run the stage export" in made.stderr
     assert "Traceback" not in made.stderr
+
+
+def test_three_classes_end_to_end_with_a_test_set_of_ones_own(chain, tmp_path):
+    """Another label set by config alone; a folder of pictures whose masks speak a third one."""
+    coarse = {
+        "names": ["background", "face", "hair"], "colours": [[0, 0, 0], [250, 200, 150], [90, 40, 10]],
+        "merges": {"face": ["skin", "eye", "eyebrow", "nose", "mouth", "ear"]},
+    }  # fmt: skip
+    (tmp_path / "coarse.yaml").write_text(yaml.safe_dump(coarse))
+    labels = LabelSet.load(tmp_path / "coarse.yaml")
+    to_coarse = labels.table(CLASS_NAMES)
+    for name in ("train", "test"):
+        shutil.copytree(chain.folder / name, tmp_path / name)
+        for path in (tmp_path / name / "masks").iterdir():
+            mask = read_mask(path, LabelSet.load(LABELS), (SIZE, SIZE))
+            write_mask(path, to_coarse[mask], labels)
+    pictures, masks = render_faces(8, torch.arange(4), 24)
+    for i in range(4):
+        (tmp_path / "own/pictures").mkdir(parents=True, exist_ok=True)
+        shown = Image.fromarray(pictures[i].permute(1, 2, 0).numpy())
+        shown.save(tmp_path / f"own/pictures/{i}.jpg")
+        write_mask(tmp_path / f"own/masks/{i}.png", masks[i].numpy(), LabelSet.load(LABELS))
+    own = tmp_path / "own"
+    sources = {
+        "labels": str(tmp_path / "coarse.yaml"), "generator": str(chain.generator),
+        "annotations": str(tmp_path / "train"), "test_annotations": str(tmp_path / "test"),
+        "test_sets": {
+            "own": {
+                "pictures": str(own / "pictures"), "masks": str(own / "masks"),
+                "labels": str(LABELS), "first": 1, "last": 3,
+            }
+        },
+    }  # fmt: skip
+    config = yaml.safe_load(chain.config.read_text()) | {"sources": sources}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    command = ("distill", "--config", tmp_path / "config.yaml", "--run.dir", tmp_path / "run")
+    made = run_cli(*command)
+    assert made.returncode == 0, made.stderr
+    result = read_json(tmp_path / "run/compare/comparison.json")
+    assert result["classes"] == coarse["names"]
+    row = result["test_sets"]["own"]
+    assert (row["images"], row["split"], row["resolution"]) == (3, "1-3", SIZE)
+    assert row["map"] == "skin, eye, eyebrow, nose, mouth, ear as face"
+    assert "classes: skin, eye, eyebrow, nose, mouth, ear as face" in " ".join(made.stdout.split())
+    assert set(row["models"]["student"]["iou"]) <= set(coarse["names"])
+
+    # The pictures may move; other pictures are another input.
+    sources["test_sets"]["own"]["pictures"] = str(own.rename(tmp_path / "moved") / "pictures")
+    sources["test_sets"]["own"]["masks"] = str(tmp_path / "moved/masks")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "compare: done already" in run_cli(*command).stdout
+    (tmp_path / "moved/pictures/2.jpg").rename(tmp_path / "moved/pictures/7.jpg")
+    assert "inputs.own.pictures" in run_cli(*command).stderr

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from datasets.artifacts import UserError
-from datasets.faces import CLASS_NAMES, RenderedFaces, render_faces, require_face_labels
+from datasets.faces import CLASS_NAMES, RenderedFaces, render_faces
+from datasets.labels import LabelSet
 
 
 def test_a_face_depends_on_seed_and_index_alone():
@@ -62,6 +63,14 @@ def test_data_set_draws_batches_as_it_draws_one():
     assert torch.equal(batch[1][0], render_faces(3, torch.tensor([17]), 16)[0][0])
 
 
-def test_other_label_sets_are_refused():
-    with pytest.raises(UserError, match="face8"):
-        require_face_labels(("background", "face"))
+def test_masks_are_told_in_another_label_set():
+    coarse = LabelSet(
+        ("background", "face", "hair"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)),
+        merges={"face": ("skin", "eye", "eyebrow", "nose", "mouth", "ear")},
+    )  # fmt: skip
+    fine, told = RenderedFaces(3, 4, 32), RenderedFaces(3, 4, 32, labels=coarse)
+    for i in range(4):
+        expected = torch.tensor([0, 1, 2, 1, 1, 1, 1, 1], dtype=torch.uint8)[fine[i][1].long()]
+        assert torch.equal(told[i][1], expected)
+    with pytest.raises(UserError, match="skin has no place"):
+        RenderedFaces(3, 4, 32, labels=LabelSet(("background", "face"), ((0, 0, 0), (1, 1, 1))))
