@@ -70,7 +70,7 @@ class Sources:
         photographs: a folder or zip file that the stage `generator` learns from; none for rendered
             faces.
         annotations: annotated samples for the teacher.
-        test_annotations: annotated samples for the comparison.
+        test_annotations: annotated samples for the comparison; a run does without them.
         test_sets: by name, pictures with true masks for the comparison.
     """
 
@@ -106,16 +106,21 @@ class Stage:
     writes: str
 
 
+def _optional(config: Config, name: str) -> tuple[str, ...]:
+    """An input that a run may do without."""
+    return (name,) if getattr(config.sources, name) else ()
+
+
 STAGES = {
     "generator": Stage(
         lambda config, folder: train_generator(config, folder, load_encoder),
         lambda c: c.generator,
-        lambda c: ("photographs",) if c.sources.photographs else (),
+        lambda c: _optional(c, "photographs"),
         "generator.safetensors, generator.json, samples.png",
     ),
     "teacher": Stage(
         fit_teacher, lambda c: c.teacher,
-        lambda c: ("labels", "generator", "annotations", "test_annotations"),
+        lambda c: ("labels", "generator", "annotations", *_optional(c, "test_annotations")),
         "teacher.safetensors, teacher.json, predictions.png",
     ),
     "label": Stage(
@@ -133,7 +138,8 @@ STAGES = {
             c.compare, c.student, {n: t.without_paths() for n, t in c.sources.test_sets.items()}
         ),
         lambda c: (
-            "labels", "generator", "annotations", "test_annotations", "teacher", "student",
+            "labels", "generator", "annotations", *_optional(c, "test_annotations"),
+            "teacher", "student",
             *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
         ),
         "comparison.json, comparison.png",
@@ -197,7 +203,30 @@ def distill(config: Config) -> None:
         if name == "generator" and config.sources.generator:
             PartialState().print(f"generator: given, {config.sources.generator}")
             continue
+        sources = config.sources
+        sets = sources.test_annotations or sources.test_sets or config.compare.held_out
+        if name == "compare" and not sets:
+            PartialState().print("compare: skipped, there is no test set in the config")
+            continue
         run_stage(name, config)
+
+
+def smoke(config: Config) -> Config:
+    """The same run, every stage cut to about a minute: does it hold together?"""
+    new = dataclasses.replace
+    student = new(
+        config.student, steps=min(config.student.steps, 4), batch=4, held_back=4, evaluate_every=2,
+        faces=min(config.student.faces, 16), workers=0,
+        network=new(config.student.network, pretrained=False),
+    )  # fmt: skip
+    return new(
+        config,
+        generator=new(config.generator, images=4 * config.generator.batch),
+        teacher=new(config.teacher, epochs=min(config.teacher.epochs, 2)),
+        label=new(config.label, count=min(config.label.count, 12), per_shard=4, batch=2),
+        student=student,
+        compare=new(config.compare, held_out=min(config.compare.held_out, 8), timed=2),
+    )
 
 
 def dry_run(names: list[str], config: Config) -> None:
@@ -241,6 +270,7 @@ def build_parser() -> ArgumentParser:
             command.add_class_arguments(TOOLS[name][1], None)
         else:
             command.add_argument("--dry-run", action="store_true", help="print, and run nothing")
+            command.add_argument("--smoke", action="store_true", help="a minute for each stage")
         command.add_class_arguments(Config, None, fail_untyped=True)
     return parser
 
@@ -261,7 +291,10 @@ def main(arguments: list[str] | None = None) -> int:
             kind = TOOLS[command][1]
             options = kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
             use_tool(command, config, options)
-        elif values.dry_run:
+            return 0
+        if values.smoke:
+            config = smoke(config)
+        if values.dry_run:
             dry_run([command] if command in STAGES else list(STAGES), config)
         else:
             # One process may work for long while the others wait for it.

@@ -41,6 +41,7 @@ BASELINE = "three_labels"
 _CHUNK = 50
 
 Predict = Callable[[Tensor], Tensor]  # uint8 [N, 3, H, W] -> uint8 [N, H, W]
+Sheet = tuple[Tensor, Tensor, dict[str, Tensor]]  # pictures, truth, every model's masks
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Comparison:
 def compare(config: Comparison, folder: StageFolder) -> Result:
     """Run the stage: writes `comparison.json` and `comparison.png`, prints the table.
 
-    Reads the inputs `generator`, `teacher`, `student`, `annotations`, `test_annotations`, `labels`.
+    Reads the inputs `generator`, `teacher`, `student`, `annotations`, `labels`; `test_annotations` and
+    test sets where they are given.
     """
     labels = LabelSet.load(folder.inputs["labels"])
     source = artifact_hash(folder.inputs["generator"])
@@ -123,22 +125,23 @@ def _measure(
         "colour_only": _predictor(colour_only, device),
     }
 
-    source = artifact_hash(folder.inputs["generator"])
-    tests, truths = read_samples(folder.inputs["test_annotations"], labels, source)
+    result: dict[str, Any] = {}
+    sheets: dict[str, Sheet] = {}
 
-    def by_features(indices: list[int]) -> Tensor:
-        return predict_samples(generator, teacher, tests.take(indices))
+    # Annotated samples: the teacher has its features, and its row is what the student is held against.
+    if path := folder.inputs.get("test_annotations"):
+        source = artifact_hash(folder.inputs["generator"])
+        tests, truths = read_samples(path, labels, source)
 
-    # The teacher's row first: it is the one that the student is held against.
-    everything = list(range(len(tests)))
-    teacher_masks = by_features(everything)
-    row = iou_figures(confusion_matrix(truths, teacher_masks, len(labels)), labels.names)
-    row["seconds_per_image"] = _seconds(lambda i: by_features([i % len(tests)]), settings.timed)
-    generated, predictions = _score(models, tests.images, truths, labels, settings)
-    sheets = {"generated": (tests.images, truths, {"teacher": teacher_masks} | predictions)}
-    result = {
-        "generated": {"images": len(tests), "models": {"teacher": row} | generated},
-    }
+        def by_features(indices: list[int]) -> Tensor:
+            return predict_samples(generator, teacher, tests.take(indices))
+
+        teacher_masks = by_features(list(range(len(tests))))
+        row = iou_figures(confusion_matrix(truths, teacher_masks, len(labels)), labels.names)
+        row["seconds_per_image"] = _seconds(lambda i: by_features([i % len(tests)]), settings.timed)
+        rows, predictions = _score(models, tests.images, truths, labels, settings)
+        sheets["generated"] = (tests.images, truths, {"teacher": teacher_masks} | predictions)
+        result["generated"] = {"images": len(tests), "models": {"teacher": row} | rows}
 
     # Pictures that no generator made.
     for name, given in _real_sets(settings, test_sets, labels, generator.config.resolution):
@@ -208,7 +211,7 @@ def _seconds(once: Callable[[int], Tensor], count: int) -> float:
 def _draw(
     folder: StageFolder,
     labels: LabelSet,
-    sheets: dict[str, tuple[Tensor, Tensor, dict[str, Tensor]]],
+    sheets: dict[str, Sheet],
     shown: int,
 ) -> None:
     """Both test sets side by side: picture, truth and every model's masks."""

@@ -43,7 +43,8 @@ class TeacherStage:
         fresh_noise: draw new noise inputs at every step: the same face, other details.
         mix_from: from this resolution on, take the styles of a random other face at every step: the
             same shape in other colours. 0 switches it off.
-        evaluate_every: epochs between two evaluations on the annotated test samples.
+        evaluate_every: epochs between two evaluations on the annotated test samples, or, where there
+            are none, on the samples it is fitted to.
     """
 
     network: FewShotConfig = FewShotConfig()
@@ -62,8 +63,8 @@ class TeacherStage:
 def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     """Run the stage: writes `teacher.safetensors`, `teacher.json` and `predictions.png`.
 
-    Reads the inputs `generator`, `annotations`, `test_annotations` and `labels`. The work is small:
-    the main process does it, the others wait.
+    Reads the inputs `generator`, `annotations`, `labels` and, if there is one, `test_annotations`.
+    The work is small: the main process does it, the others wait.
     """
     if not PartialState().is_main_process:
         return Result([], {})
@@ -72,7 +73,10 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     generator = load_generator(folder.inputs["generator"], device)
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
-    tests, truths = read_samples(folder.inputs["test_annotations"], labels, source)
+    tests, truths, kind = samples, masks, "its own samples"
+    if path := folder.inputs.get("test_annotations"):
+        tests, truths = read_samples(path, labels, source)
+        kind = "generated"
 
     seed_everything(config.seed)
     teacher = FewShotCNN(
@@ -129,7 +133,7 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     with atomic_write(folder.path / WEIGHTS) as partial:
         save_file(weights, partial)
     write_json(folder.path / ARCHITECTURE, describe(teacher, labels.names))
-    return Result([WEIGHTS, ARCHITECTURE, PICTURE], {"generated": figures})
+    return Result([WEIGHTS, ARCHITECTURE, PICTURE], {kind: figures})
 
 
 def _show(

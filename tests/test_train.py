@@ -362,3 +362,18 @@ def test_three_classes_end_to_end_with_a_test_set_of_ones_own(chain, tmp_path):
     assert "compare: done already" in run_cli(*command).stdout
     (tmp_path / "moved/pictures/2.jpg").rename(tmp_path / "moved/pictures/7.jpg")
     assert "inputs.own.pictures" in run_cli(*command).stderr
+
+
+def test_three_masks_are_enough_and_smoke_is_short(chain, tmp_path):
+    """No annotated test samples, no test set: still an exported student, and nothing pretended."""
+    made = run_cli(
+        "distill", "--smoke", "--config", chain.config, "--run.dir", tmp_path / "run",
+        "--sources.test_annotations", "null", "--compare.held_out", 0,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert "compare: skipped, there is no test set" in made.stdout
+    assert (tmp_path / "run/export/student.onnx").exists()
+    assert not (tmp_path / "run/compare").exists()
+    figures = read_json(tmp_path / "run/teacher/manifest.json")["figures"]
+    assert list(figures) == ["its own samples"]
+    assert read_json(tmp_path / "run/label/pseudo_labels.json")["count"] == 12
