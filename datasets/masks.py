@@ -73,12 +73,14 @@ class _Found:
         if maps:
             yield from self._cvat(maps[0], files)
             return
+        drawn = [file for file in files if file.name.lower().endswith(".json")]
+        for file in drawn:
+            yield from self._json(file)
+        if drawn:
+            return  # pictures beside JSON files are what was labelled, not masks
         for file in files:
-            ending = PurePosixPath(file.name).suffix.lower()
-            if ending == ".png":
+            if file.name.lower().endswith(".png"):
                 yield self._name(file.name, file), str(file), self._png(file)
-            elif ending == ".json":
-                yield from self._json(file)
 
     def _name(self, file_name: str, source: Traversable) -> str:
         """The picture that a mask belongs to, by the file name without folder and ending."""

@@ -205,7 +205,16 @@ def test_other_mistakes(tmp_path, truth):
     smooth.save(tmp_path / "0000.png")
     with pytest.raises(UserError, match=r"colour \(10, 20, 30\) at column 5, row 1"):
         read_masks(tmp_path, LABELS, SIZES)
-    write_mask(tmp_path / "0000.png", truth, LABELS)
-    (tmp_path / "0000.json").write_text(json.dumps(labelme([shape("skin", corners(SKIN))])))
+    (tmp_path / "0000.png").unlink()
+    for folder in ("a", "b"):
+        write_mask(tmp_path / folder / "0000.png", truth, LABELS)
     with pytest.raises(UserError, match="two masks"):
         read_masks(tmp_path, LABELS, SIZES)
+
+
+def test_pictures_beside_json_files_are_no_masks(tmp_path, truth):
+    """LabelMe saves next to the picture."""
+    Image.new("RGB", (24, 20), "green").save(tmp_path / "0000.png")
+    shapes = [shape("skin", corners(SKIN)), shape("hair", [HAIR[:2], HAIR[2:]], "rectangle")]
+    (tmp_path / "0000.json").write_text(json.dumps(labelme(shapes)))
+    assert np.array_equal(read_masks(tmp_path, LABELS, SIZES)["0000"], truth)
