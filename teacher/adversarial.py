@@ -8,7 +8,7 @@ exactly where it was. Progress counts images.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,24 +17,18 @@ import torch.nn.functional as F
 from accelerate import PartialState
 from accelerate.utils import reduce
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from datasets import Dataset
 from datasets.artifacts import Result, StageFolder, UserError
-from datasets.batches import EndlessBatches
-from datasets.faces import RenderedFaces
-from datasets.folders import Photographs
-from datasets.frechet import Encode, feature_moments, frechet_distance
+from datasets.frechet import Encode
 from datasets.pictures import save_sheet
 from datasets.state import Checkpoints, seed_everything
 from teacher.augment import Adaptation, augment
 from teacher.discriminator import Discriminator
 from teacher.generators import ARCHITECTURE, WEIGHTS, save_generator
-from teacher.sampling import draw_sheet, mean_latent, to_uint8
+from teacher.real import FrechetMeter, RealPictures
+from teacher.sampling import draw_sheet, mean_latent
 from teacher.stylegan2 import Generator, GeneratorConfig
-
-_MEASURED = 50  # pictures at once for the Fréchet distance
 
 
 @dataclass(frozen=True)
@@ -139,24 +133,13 @@ def train_generator(
         optimise_d.load_state_dict(state["optimise_d"])
         process.print(f"generator: resumed at image {first * config.batch}")
 
-    # Real pictures: photographs in ever new order, or a stream of faces that never come again.
-    real_pictures = _open_pictures(config, folder, steps * config.batch)
-    assert isinstance(real_pictures, Sized)
-    order: Iterable[list[Any]] = [
-        list(range(step * config.batch + rank * local, step * config.batch + (rank + 1) * local))
-        for step in range(first, steps)
-    ]
-    if isinstance(real_pictures, Photographs):
-        order = EndlessBatches(
-            len(real_pictures), config.batch, first, steps, config.seed, rank, ranks
-        )
-    loader = DataLoader(
-        real_pictures, batch_sampler=order, num_workers=config.workers, collate_fn=_only_images
-    )
+    size, packed = config.architecture.resolution, folder.checkpoints / "photographs.npy"
+    pictures = RealPictures(folder.inputs.get("photographs"), size, config.seed, packed)
+    loader = pictures.batches(first, steps, config.batch, rank, ranks, config.workers)
     measure = None
     if config.frechet_network and process.is_main_process:
         encode = load_encoder(config.frechet_network, process.device)
-        measure = FrechetMeter(encode, real_pictures, config.frechet_count)
+        measure = FrechetMeter(encode, pictures, config.frechet_count)
 
     def autocast() -> torch.autocast:
         return torch.autocast(process.device.type, torch.bfloat16, enabled=config.bf16)
@@ -174,7 +157,7 @@ def train_generator(
         seed_everything(config.seed, step, rank)
         real = real_uint8.to(process.device, memory_format=torch.channels_last)
         real = real.float() / 127.5 - 1
-        if isinstance(real_pictures, Photographs):
+        if pictures.few:
             mirrored = torch.rand(local, 1, 1, 1, device=process.device) < config.flip
             real = torch.where(mirrored, real.flip(-1), real)
         real = augment(real, adaptation.p)
@@ -276,42 +259,6 @@ def _groups(generator: Generator, config: GeneratorStage) -> list[dict[str, Any]
     strengths = [layer.get_parameter("noise_strength") for layer in generator.layers]
     others = [p for name, p in generator.named_parameters() if not name.endswith("noise_strength")]
     return [{"params": others}, {"params": strengths, "lr": config.rate * config.noise_rate}]
-
-
-def _open_pictures(config: GeneratorStage, folder: StageFolder, count: int) -> Dataset[Any]:
-    size = config.architecture.resolution
-    if source := folder.inputs.get("photographs"):
-        return Photographs(source, size, folder.checkpoints / "photographs.npy")
-    return RenderedFaces(config.seed, count, size)
-
-
-def _only_images(items: list[Any]) -> Tensor:
-    """Pictures, where an item may be a picture or a picture and its mask."""
-    return torch.stack([item if isinstance(item, Tensor) else item[0] for item in items])
-
-
-class FrechetMeter:
-    """Distance of a generator's samples from the real pictures, in the features of a network."""
-
-    def __init__(self, encode: Encode, real: Dataset[Any], count: int) -> None:
-        assert isinstance(real, Sized)
-        self.encode, self.count = encode, count
-        keys = [(0, i) if isinstance(real, Photographs) else i for i in range(len(real))][:count]
-        parts = [keys[i : i + _MEASURED] for i in range(0, len(keys), _MEASURED)]
-        pictures = (_only_images([real[key] for key in part]) for part in parts)
-        self.real = feature_moments(encode, pictures)
-
-    @torch.no_grad()
-    def __call__(self, generator: Generator) -> float:
-        with torch.random.fork_rng():
-            return frechet_distance(feature_moments(self.encode, self._draw(generator)), self.real)
-
-    def _draw(self, generator: Generator) -> Iterator[Tensor]:
-        seed_everything(0)
-        for start in range(0, self.count, _MEASURED):
-            batch = min(_MEASURED, self.count - start)
-            z = torch.randn(batch, generator.config.latent_size, device=generator.w_mean.device)
-            yield to_uint8(generator(z, generator.random_noise(batch))[0])
 
 
 def _crosses(seen: int, every: int, batch: int) -> bool:

@@ -17,6 +17,9 @@ from datasets.pictures import Picture, tile
 from datasets.state import seed_everything, step_seed
 from teacher.stylegan2 import Generator
 
+_COARSEST = 3  # the first feature map that tells parts apart: 16.0
+_PROJECTED = 128  # dimensions that stand for thousands of channels
+
 
 @torch.no_grad()
 def draw_latents(
@@ -111,17 +114,8 @@ def choose_samples(
     Returns:
         Indices into `samples`, the most valuable first.
     """
-    columns = []
-    step = samples_at_once(generator)
-    for start in range(0, len(samples), step):
-        chunk = samples.take(list(range(start, min(start + step, len(samples)))))
-        device = generator.w_mean.device
-        _, features = generator.synthesis(chunk.w.to(device), [n.to(device) for n in chunk.noise])
-        size = min(32, generator.config.resolution)
-        resized = [F.interpolate(f, size=(size, size), mode="bilinear") for f in features[3:]]
-        columns.append(torch.cat(resized, 1).permute(0, 2, 3, 1).flatten(1, 2))
-    pixels = torch.cat(columns)  # [N, P, C]
-    pixels = (pixels - pixels.mean((0, 1))) / (pixels.std((0, 1)) + 1e-6)
+    pixels = _pixel_features(generator, samples)
+    pixels = pixels.sub_(pixels.mean((0, 1))).div_(pixels.std((0, 1)) + 1e-6)
 
     assigned = _cluster(pixels.flatten(0, 1), parts).view(len(samples), -1)
     shares = F.one_hot(assigned, parts).float().mean(1)  # [N, parts]
@@ -140,6 +134,35 @@ def choose_samples(
         chosen.append(int(score.argmax()))
         nearest = torch.minimum(nearest, distance[chosen[-1]].cpu())
     return chosen
+
+
+def _pixel_features(generator: Generator, samples: Samples) -> Tensor:
+    """Features of all pixels at 32 px, [N, P, C]; wide ones projected at random, which keeps distances."""
+    device, size = generator.w_mean.device, min(32, generator.config.resolution)
+    channels = sum(generator.feature_channels[_COARSEST:])
+    projection = None
+    if channels > 2 * _PROJECTED:
+        state = torch.Generator().manual_seed(0)
+        projection = torch.randn(channels, _PROJECTED, generator=state).to(device)
+    scale: Tensor | None = None
+    width = channels if projection is None else _PROJECTED
+    pixels = torch.empty(len(samples), size * size, width, device=device)
+    step = samples_at_once(generator)
+    for start in range(0, len(samples), step):
+        part = list(range(start, min(start + step, len(samples))))
+        row = _column(generator, samples.take(part), size)
+        if projection is not None:
+            scale = row.std((0, 1)) + 1e-6 if scale is None else scale
+            row = row / scale @ projection
+        pixels[part] = row
+    return pixels
+
+
+def _column(generator: Generator, samples: Samples, size: int) -> Tensor:
+    device = generator.w_mean.device
+    _, features = generator.synthesis(samples.w.to(device), [n.to(device) for n in samples.noise])
+    resized = [F.interpolate(f, size=(size, size), mode="bilinear") for f in features[_COARSEST:]]
+    return torch.cat(resized, 1).permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def _coarse(pixels: Tensor) -> Tensor:
