@@ -22,7 +22,7 @@ from datasets.faces import render_faces
 from datasets.frechet import feature_moments, frechet_distance
 from student.network import load_encoder
 from teacher.generators import load_generator
-from teacher.sampling import draw_samples
+from teacher.sampling import draw, latents_of_seed
 
 ROOT = Path(__file__).resolve().parent.parent
 _SIZE, _CHUNK = 64, 100
@@ -65,8 +65,9 @@ def main() -> None:
         ]  # fmt: skip
         subprocess.run(command, check=True, cwd=ROOT, stdout=sys.stderr)
         generator = load_generator(run / "generator")
+        latents = latents_of_seed(generator, 1, 1.0)
         parts = [list(range(i, i + _CHUNK)) for i in range(0, options.count, _CHUNK)]
-        drawn = (draw_samples(generator, 1, part, 1.0).images for part in parts)
+        drawn = (draw(generator, latents, part).images for part in parts)
         rows = [json.loads(r) for r in (run / "generator/metrics.jsonl").read_text().splitlines()]
         figures[name] = {
             "frechet_to_unseen": frechet_distance(feature_moments(encode, drawn), real),

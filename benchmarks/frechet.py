@@ -21,7 +21,7 @@ from datasets.faces import render_faces
 from datasets.frechet import feature_moments, frechet_distance
 from student.network import load_encoder
 from teacher.generators import load_generator
-from teacher.sampling import draw_samples
+from teacher.sampling import draw, latents_of_seed
 
 _CHUNK = 100
 
@@ -36,6 +36,7 @@ def main() -> None:
     about = read_json(options.network / "student.json")
     generator = load_generator(options.generator)
     size = generator.config.resolution
+    latents = latents_of_seed(generator, 1, 1.0)
 
     def rendered(seed: int) -> Iterator[Tensor]:
         for start in range(0, options.count, _CHUNK):
@@ -43,7 +44,7 @@ def main() -> None:
 
     def generated() -> Iterator[Tensor]:
         for start in range(0, options.count, _CHUNK):
-            yield draw_samples(generator, 1, list(range(start, start + _CHUNK)), 1.0).images
+            yield draw(generator, latents, list(range(start, start + _CHUNK))).images
 
     real = feature_moments(encode, rendered(555_000_001))
     figures = {

@@ -15,7 +15,7 @@ from datasets.labels import LabelSet
 from datasets.pseudo_labels import INDEX, Labelled, shard_name, write_shard
 from teacher.fewshot import FewShotCNN, load_teacher
 from teacher.generators import load_generator
-from teacher.sampling import draw_latents, to_uint8
+from teacher.sampling import latents_of_seed, to_uint8
 from teacher.stylegan2 import Generator
 
 
@@ -84,8 +84,8 @@ def label_batch(
     generator: Generator, teacher: FewShotCNN, config: LabelStage, indices: list[int]
 ) -> list[Labelled]:
     """Samples number `indices` with hard labels and the probability of each, 255 = one."""
-    w, noise = draw_latents(generator, config.seed, indices, config.truncation)
-    images, features = generator.synthesis(w, noise)
+    latents = latents_of_seed(generator, config.seed, config.truncation)
+    images, features = generator.synthesis(*latents(indices))
     confidence, mask = teacher(features).softmax(1).max(1)
     columns = (
         to_uint8(images).cpu(),

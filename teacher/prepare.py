@@ -12,15 +12,10 @@ from datasets.folders import find_pictures, read_photograph, square, square_mask
 from datasets.labels import LabelSet
 from datasets.masks import read_masks
 from datasets.pictures import save_sheet, tile
+from teacher.choosing import choose_samples
 from teacher.generators import convert_checkpoint, load_generator
 from teacher.invert import InversionConfig, invert
-from teacher.sampling import (
-    choose_samples,
-    draw_from_z,
-    draw_samples,
-    read_latents,
-    z_of_seeds,
-)
+from teacher.sampling import draw, latents_of_seed, latents_of_z, read_latents, z_of_seeds
 
 
 @dataclass(frozen=True)
@@ -112,24 +107,25 @@ def sample(path: Path, options: SampleOptions) -> None:
 
     origin: dict[str, Any] = {"truncation": options.truncation}
     if options.count is not None:
+        latents = latents_of_seed(generator, options.seed, options.truncation)
         numbers = list(range(options.count))
-        samples = draw_samples(generator, options.seed, numbers, options.truncation)
-        origin |= {"seed": options.seed}
-    elif options.seeds is not None:
-        numbers = read_numbers(options.seeds, "--seeds")
-        samples = draw_from_z(generator, z_of_seeds(generator, numbers), options.truncation)
+        origin["seed"] = options.seed
     else:
-        assert options.latents is not None
-        z = read_latents(options.latents, generator.config.latent_size)
+        if options.seeds is not None:
+            origin["seeds"] = seeds = read_numbers(options.seeds, "--seeds")
+            z = z_of_seeds(generator, seeds)
+        else:
+            assert options.latents is not None
+            z = read_latents(options.latents, generator.config.latent_size)
+            origin["latents"] = artifact_hash(options.latents)
+        latents = latents_of_z(generator, z, options.truncation)
         numbers = list(range(len(z)))
-        samples = draw_from_z(generator, z, options.truncation)
-        origin |= {"latents": artifact_hash(options.latents)}
     if options.choose is not None:
-        if not 0 < options.choose <= len(samples):
-            raise UserError(f"--choose {options.choose} must be between 1 and {len(samples)}.")
-        chosen = choose_samples(generator, samples, options.choose)
-        numbers, samples = [numbers[i] for i in chosen], samples.take(chosen)
-    origin["seeds" if options.seeds else "indices"] = numbers
+        if not 0 < options.choose <= len(numbers):
+            raise UserError(f"--choose {options.choose} must be between 1 and {len(numbers)}.")
+        numbers = choose_samples(generator, latents, numbers, options.choose)
+    samples = draw(generator, latents, numbers)
+    origin["indices"] = numbers
     write_samples(options.out, samples, source, origin)
     save_sheet(tile(samples.images), options.out / "sheet.png")
     print(f"{len(samples)} samples in {options.out}; to annotate them, draw masks/0000.png, ...")

@@ -5,19 +5,21 @@ import torch
 
 from datasets.annotations import INDEX, LATENTS, read_samples
 from datasets.artifacts import UserError, artifact_hash
+from teacher.choosing import choose_samples
 from teacher.generators import load_generator
-from teacher.sampling import choose_samples, draw_latents, draw_samples, to_uint8
+from teacher.sampling import draw, latents_of_seed, to_uint8
 from tests.conftest import run_cli
 
 
 def test_a_sample_depends_on_seed_and_index_alone(chain):
     generator = load_generator(chain.generator)
-    together = draw_samples(generator, 3, list(range(40)), 0.7)
-    alone = draw_samples(generator, 3, [35], 0.7)
+    latents = latents_of_seed(generator, 3, 0.7)
+    together, alone = draw(generator, latents, list(range(40))), draw(generator, latents, [35])
     assert torch.allclose(together.w[35], alone.w[0], atol=1e-6)
     assert all(torch.equal(a[35], b[0]) for a, b in zip(together.noise, alone.noise, strict=True))
     assert (together.images[35].int() - alone.images[0].int()).abs().max() <= 1
-    assert not torch.equal(together.w[35], draw_samples(generator, 4, [35], 0.7).w[0])
+    other = draw(generator, latents_of_seed(generator, 4, 0.7), [35])
+    assert not torch.equal(together.w[35], other.w[0])
 
 
 def test_annotated_samples_remake_their_pictures_exactly(chain, labels):
@@ -62,10 +64,26 @@ def test_chosen_samples_are_recorded_and_differ(chain, tmp_path):
 def test_the_choice_prefers_the_many_over_the_odd(chain):
     """Of many alike samples and one far away, the odd one is never the first choice."""
     generator = load_generator(chain.generator)
-    samples = draw_samples(generator, 0, list(range(24)), 0.3)
-    w, _ = draw_latents(generator, 9, [0], 6.0)
-    samples.w[5] = w[0]
-    assert 5 not in choose_samples(generator, samples, 2, parts=6)
+    common, far = latents_of_seed(generator, 0, 0.3), latents_of_seed(generator, 9, 6.0)
+
+    def latents(numbers):
+        w, noise = common(numbers)
+        if 5 in numbers:
+            w[numbers.index(5)] = far([0])[0][0]
+        return w, noise
+
+    assert 5 not in choose_samples(generator, latents, list(range(24)), 2, parts=6)
+
+
+def test_wide_features_are_chosen_from_by_a_projection(chain, monkeypatch):
+    """Thousands of channels shrink to a few dimensions, and the choice stays much the same."""
+    generator = load_generator(chain.generator)
+    latents, numbers = latents_of_seed(generator, 0, 1.0), list(range(100, 140))
+    whole = choose_samples(generator, latents, numbers, 6, parts=6)
+    monkeypatch.setattr("teacher.choosing._PROJECTED", 6)  # of 16 channels
+    projected = choose_samples(generator, latents, numbers, 6, parts=6)
+    assert set(whole) <= set(numbers) and set(projected) <= set(numbers)
+    assert len(set(whole) & set(projected)) >= 2
 
 
 def test_broken_generators_are_named(tmp_path, chain):
