@@ -40,7 +40,9 @@ class GeneratorStage:
         images: length of the training in images shown to the discriminator.
         batch: images per step over all processes; a multiple of four per process.
         seed: of the rendered faces, the initial weights and every step.
-        rate: Adam's learning rate of the generator.
+        rate: Adam's learning rate of the generator. Weights have unit variance, so that it is the share
+            by which a step changes them: the paper's 0.002 is for millions of images, a training of
+            some hundred thousand wants more.
         discriminator_rate: of the discriminator. Where it only keeps step with the generator it
             learns little on small batches; twice the rate (Heusel et al., 2017) lets it lead.
         noise_rate: learning rate of the noise inputs' strengths, as a share of `rate`. They are single

@@ -23,6 +23,7 @@ from datasets.labels import LabelSet, read_mask, write_mask
 from student.export import Deployed
 from student.network import load_student
 from tests.conftest import LABELS, ROOT, SIZE, Chain, draw_masks, environment, run_cli
+from tests.teacher.foreign import make_tensors, write_nvidia
 
 STAGES = ("teacher", "label", "student", "compare", "export")
 TWO_RANKS = (
@@ -377,3 +378,48 @@ def test_three_masks_are_enough_and_smoke_is_short(chain, tmp_path):
     figures = read_json(tmp_path / "run/teacher/manifest.json")["figures"]
     assert list(figures) == ["its own samples"]
     assert read_json(tmp_path / "run/label/pseudo_labels.json")["count"] == 12
+
+
+def test_from_a_pkl_and_three_labelme_files_to_an_exported_student(tmp_path, monkeypatch):
+    """The way that the README describes, with its config, on a small file of the true format."""
+    write_nvidia(tmp_path / "generator.pkl", make_tensors(), monkeypatch)
+    source = ("--generator", tmp_path / "generator.pkl")
+    drawn, annotated = tmp_path / "samples", tmp_path / "annotated"
+    made = run_cli(
+        "sample", *source, "--truncation", 0.7, "--count", 8, "--choose", 3, "--out", drawn
+    )
+    assert made.returncode == 0, made.stderr
+    for i in range(3):  # LabelMe saves beside the picture
+        shapes = [
+            {"label": label, "points": [[x, y], [x + w, y], [x + w, y + h], [x, y + h]]}
+            for label, x, y, w, h in (
+                ("skin", 10, 10, 40, 50), ("hair", 8, 2, 44, 12), ("l_eye", 18, 24, 8, 5),
+                ("r_eye", 38, 24, 8, 5), ("mouth", 24, 44, 16, 6), ("nose", 28, 30, 8, 10),
+            )
+        ]  # fmt: skip
+        content = {
+            "shapes": shapes,
+            "imageHeight": 64,
+            "imageWidth": 64,
+            "imagePath": f"{i:04d}.png",
+        }
+        (drawn / f"images/{i:04d}.json").write_text(json.dumps(content))
+    config = ("--config", ROOT / "configs/ffhq256.yaml")
+    made = run_cli("annotate", "--samples", drawn, "--masks", drawn / "images", "--out", annotated)
+    assert made.returncode == 0, made.stderr
+    assert "warning: no mask shows ear" in made.stdout
+    made = run_cli(
+        "distill", *config, *source, "--smoke", "--run.dir", tmp_path / "run",
+        "--sources.annotations", annotated, "--sources.test_annotations", "null",
+        "--sources.test_sets", "{}", "--student.network.encoder", "resnet18",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    picture = drawn / "images/0000.png"
+    predicted = subprocess.run(
+        [sys.executable, "-m", "student.predict", "--model", tmp_path / "run/export/student.onnx",
+         picture, "--out", tmp_path / "masks"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert predicted.returncode == 0, predicted.stderr
+    with Image.open(tmp_path / "masks/0000.png") as mask:
+        assert mask.size == (64, 64) and mask.mode == "P"
