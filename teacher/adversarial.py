@@ -159,7 +159,7 @@ def train_generator(
         seed_everything(config.seed, step, rank)
         real = real_uint8.to(process.device, memory_format=torch.channels_last)
         real = real.float() / 127.5 - 1
-        if pictures.few:
+        if pictures.photographs is not None:
             mirrored = torch.rand(local, 1, 1, 1, device=process.device) < config.flip
             real = torch.where(mirrored, real.flip(-1), real)
         real = augment(real, adaptation.p)
@@ -167,7 +167,7 @@ def train_generator(
         # Discriminator: real up, generated down. The generator is asked once for both updates.
         with autocast():
             fake, w = generator(latents(), generator.random_noise(local))
-            seen_fake = augment(fake.float(), adaptation.p) if adaptation.p else fake
+            seen_fake = augment(fake, adaptation.p)
             score_fake, score_real = discriminator(seen_fake.detach()), discriminator(real)
             loss_d = F.softplus(score_fake).mean() + F.softplus(-score_real).mean()
         losses = {

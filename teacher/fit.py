@@ -25,6 +25,7 @@ from datasets.pictures import Picture, as_picture, grid, save_sheet
 from datasets.state import Checkpoints, seed_everything
 from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, describe
 from teacher.generators import load_generator
+from teacher.sampling import chunks
 from teacher.stylegan2 import Generator
 
 PICTURE = "predictions.png"
@@ -170,15 +171,13 @@ def training_features(generator: Generator, samples: Samples, config: TeacherSta
 
 
 @torch.no_grad()
-def predict_samples(
-    generator: Generator, teacher: FewShotCNN, samples: Samples, chunk: int = 16
-) -> Tensor:
+def predict_samples(generator: Generator, teacher: FewShotCNN, samples: Samples) -> Tensor:
     """Teacher's label maps of drawn samples from their true features, uint8 [N, R, R]."""
     device = generator.w_mean.device
     training, parts = teacher.training, []
     teacher.eval()
-    for start in range(0, len(samples), chunk):
-        part = samples.take(list(range(start, min(start + chunk, len(samples)))))
+    for chunk in chunks(generator, list(range(len(samples)))):
+        part = samples.take(chunk)
         _, features = generator.synthesis(part.w.to(device), [n.to(device) for n in part.noise])
         parts.append(teacher(features).argmax(1).to(torch.uint8).cpu())
     teacher.train(training)

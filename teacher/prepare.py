@@ -165,12 +165,12 @@ def annotate(path: Path, label_file: Path, options: AnnotateOptions) -> None:
         source, generator = artifact_hash(path), load_generator(path)
         size = generator.config.resolution
         files = find_pictures(options.samples)
-        photographs = {name: read_photograph(file) for name, file in files.items()}
-        names = list(photographs)
-        masks = read_masks(options.masks, labels, {n: p.size[::-1] for n, p in photographs.items()})
+        names = list(files)
+        sizes = {name: read_photograph(file).size[::-1] for name, file in files.items()}
+        masks = read_masks(options.masks, labels, sizes)
         labelled = [name for name in names if name in masks]
         masks = {name: square_mask(masks[name], size) for name in labelled}
-        pictures = torch.stack([square(photographs[name], size) for name in labelled])
+        pictures = torch.stack([square(read_photograph(files[name]), size) for name in labelled])
         print(f"these are photographs: looking for the latents that draw them ({len(labelled)})")
         samples, quality = invert(generator, pictures, options.inversion)
         decibels = {n: round(q, 1) for n, q in zip(labelled, quality.tolist(), strict=True)}

@@ -31,9 +31,8 @@ class RealPictures:
     """
 
     def __init__(self, source: Path | None, size: int, seed: int, packed: Path) -> None:
-        self.seed, self.few = seed, source is not None
+        self.seed, self.size = seed, size
         self.photographs = Photographs(source, size, packed) if source else None
-        self.size = size
 
     def batches(
         self, first: int, steps: int, batch: int, rank: int, ranks: int, workers: int
@@ -58,7 +57,7 @@ class RealPictures:
         if self.photographs is not None:
             count = min(count, len(self.photographs))
         pictures: Dataset[Any] = self.photographs or RenderedFaces(self.seed, count, self.size)
-        keys: list[Any] = [(0, i) if self.few else i for i in range(count)]
+        keys: list[Any] = [(0, i) if self.photographs else i for i in range(count)]
         for start in range(0, count, _CHUNK):
             yield _stack([pictures[key] for key in keys[start : start + _CHUNK]])
 
@@ -77,8 +76,7 @@ class FrechetMeter:
 
     @torch.no_grad()
     def __call__(self, generator: Generator) -> float:
-        with torch.random.fork_rng():
-            return frechet_distance(feature_moments(self.encode, self._draw(generator)), self.real)
+        return frechet_distance(feature_moments(self.encode, self._draw(generator)), self.real)
 
     def _draw(self, generator: Generator) -> Iterator[Tensor]:
         seed_everything(0)

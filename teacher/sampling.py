@@ -120,14 +120,11 @@ def mean_latent(generator: Generator, seed: int, count: int = 4096) -> Tensor:
     return generator.mapping(z).mean(0)
 
 
-@torch.no_grad()
 def draw_sheet(generator: Generator, seed: int, count: int, psi: float = 1.0) -> Picture:
     """A contact sheet of uncurated samples with constant noise, uint8 [H, W, 3]."""
     seed_everything(seed, count)
-    device = generator.w_mean.device
-    z = torch.randn(count, generator.config.latent_size, device=device)
-    w = generator.truncate(generator.mapping(z), psi)
-    return tile(to_uint8(generator.synthesis(w, generator.constant_noise())[0]))
+    z = torch.randn(count, generator.config.latent_size, device=generator.w_mean.device)
+    return tile(draw(generator, latents_of_z(generator, z, psi), list(range(count))).images)
 
 
 def to_uint8(images: Tensor) -> Tensor:
