@@ -2,12 +2,13 @@
 
     python benchmarks/augmentation.py --network runs/annotator/student --out runs/augmentation
 
-Two generators of the same budget see 1,000 rendered faces, one with augmentation and one without. Both
-are then held against faces that neither has seen. Interrupted, the same command goes on.
+Two generators of the same budget, trained side by side, see 1,000 rendered faces, one with augmentation and
+one without. Both are then held against faces that neither has seen. Interrupted, the same command goes on.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--network", type=Path, required=True, help="a finished student folder")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--images", type=int, default=100_000, help="budget of each training")
+    parser.add_argument("--images", type=int, default=80_000, help="budget of each training")
     parser.add_argument("--count", type=int, default=2000, help="pictures of each kind compared")
     options = parser.parse_args()
 
@@ -53,17 +54,27 @@ def main() -> None:
         for i in range(0, options.count, _CHUNK)
     )
     real = feature_moments(encode, unseen)
+    variants = {"with": "true", "without": "false"}
+    threads = max(1, (os.cpu_count() or 2) // len(variants))
+    trainings = [
+        subprocess.Popen(
+            [
+                sys.executable, str(ROOT / "train.py"), "generator",
+                "--config", str(ROOT / "configs/faces64.yaml"),
+                "--run.dir", str(options.out / name), "--sources.photographs", str(photographs),
+                "--generator.images", str(options.images), "--generator.augment", augmented,
+                "--generator.augment_images", str(options.images // 2), "--generator.workers", "0",
+            ],
+            cwd=ROOT, stdout=sys.stderr, env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        )
+        for name, augmented in variants.items()
+    ]  # fmt: skip
+    if any([training.wait() for training in trainings]):
+        raise SystemExit("a training failed; its message is above")
+
     figures: dict[str, object] = {}
-    for name, augmented in (("with", "true"), ("without", "false")):
+    for name in variants:
         run = options.out / name
-        command = [
-            sys.executable, str(ROOT / "train.py"), "generator",
-            "--config", str(ROOT / "configs/faces64.yaml"), "--run.dir", str(run),
-            "--sources.photographs", str(photographs), "--generator.images", str(options.images),
-            "--generator.augment", augmented,
-            "--generator.augment_images", str(options.images // 2),
-        ]  # fmt: skip
-        subprocess.run(command, check=True, cwd=ROOT, stdout=sys.stderr)
         generator = load_generator(run / "generator")
         latents = latents_of_seed(generator, 1, 1.0)
         parts = [list(range(i, i + _CHUNK)) for i in range(0, options.count, _CHUNK)]
