@@ -69,7 +69,8 @@ def main() -> None:
         )
         for name, augmented in variants.items()
     ]  # fmt: skip
-    if any([training.wait() for training in trainings]):
+    codes = [training.wait() for training in trainings]
+    if any(codes):
         raise SystemExit("a training failed; its message is above")
 
     figures: dict[str, object] = {}
