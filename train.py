@@ -35,7 +35,7 @@ from student.fit import StudentStage, fit_student
 from student.network import load_encoder
 from teacher.adversarial import GeneratorStage, train_generator
 from teacher.fit import TeacherStage, fit_teacher
-from teacher.label import LabelStage, label_samples
+from teacher.label import Labeller, LabelStage, OnlineSamples, label_samples
 from teacher.prepare import (
     AnnotateOptions,
     ConvertOptions,
@@ -111,6 +111,30 @@ def _optional(config: Config, name: str) -> tuple[str, ...]:
     return (name,) if getattr(config.sources, name) else ()
 
 
+@dataclass(frozen=True)
+class OnlineStudent:
+    """What a student depends on whose samples are made while it trains."""
+
+    student: StudentStage
+    label: LabelStage
+
+
+# What a student reads beside the label set, by its source.
+STUDENT_INPUTS: dict[str, tuple[str, ...]] = {
+    "pseudo_labels": ("pseudo_labels",),
+    "online": ("generator", "teacher"),
+    "faces": (),
+}
+
+
+def _train_student(config: StudentStage | OnlineStudent, folder: StageFolder) -> Result:
+    """The stage `student`, given what it may not know of: the generator."""
+    if isinstance(config, StudentStage):
+        return fit_student(config, folder)
+    labeller = Labeller(config.label, folder.inputs, PartialState().device)
+    return fit_student(config.student, folder, OnlineSamples(labeller))
+
+
 STAGES = {
     "generator": Stage(
         lambda config, folder: train_generator(config, folder, load_encoder),
@@ -125,11 +149,12 @@ STAGES = {
     ),
     "label": Stage(
         label_samples, lambda c: c.label, lambda c: ("labels", "generator", "teacher"),
-        "shard-*.zip, pseudo_labels.json",
+        "shard-*.zip, pseudo_labels.json, pseudo_labels.png",
     ),
     "student": Stage(
-        fit_student, lambda c: c.student,
-        lambda c: ("labels",) if c.student.source == "faces" else ("labels", "pseudo_labels"),
+        _train_student,
+        lambda c: OnlineStudent(c.student, c.label) if c.student.source == "online" else c.student,
+        lambda c: ("labels", *STUDENT_INPUTS[c.student.source]),
         "student.safetensors, last.safetensors, student.json",
     ),
     "compare": Stage(
@@ -202,6 +227,9 @@ def distill(config: Config) -> None:
     for name in STAGES:
         if name == "generator" and config.sources.generator:
             PartialState().print(f"generator: given, {config.sources.generator}")
+            continue
+        if name == "label" and config.student.source == "online":
+            PartialState().print("label: skipped, the samples are made while the student trains")
             continue
         sources = config.sources
         sets = sources.test_annotations or sources.test_sets or config.compare.held_out

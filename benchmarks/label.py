@@ -51,7 +51,7 @@ def build(path: str, shape: str, batch: int, device: torch.device) -> Callable[[
     torch.manual_seed(0)
     generator = Generator(SHAPES[shape]).to(device).eval().requires_grad_(False)
     size = generator.config.resolution
-    teacher = FewShotCNN(FewShotConfig(), generator.feature_channels, size, 8)
+    teacher = FewShotCNN(FewShotConfig(), generator.features, size, 8)
     teacher = teacher.to(device).eval().requires_grad_(False)
     if path.endswith("dense"):
         teacher.first = DenseFirst(teacher.first)  # type: ignore[assignment]
@@ -61,7 +61,7 @@ def build(path: str, shape: str, batch: int, device: torch.device) -> Callable[[
         return lambda: teacher.first(features)
     if path == "generator":
         return lambda: generator.synthesis(w, noise)[0]
-    return lambda: teacher(generator.synthesis(w, noise)[1]).argmax(1)
+    return lambda: teacher.probabilities(generator.synthesis(w, noise)[1]).argmax(1)
 
 
 def serve(path: str, shape: str, batch: int, device: torch.device) -> None:

@@ -6,6 +6,7 @@ paths, so that a copied or moved folder stays valid.
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from accelerate import PartialState
+from safetensors import SafetensorError
 from torch.utils.tensorboard import SummaryWriter
 
 MANIFEST = "manifest.json"
@@ -31,7 +33,11 @@ class UserError(Exception):
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what is written there appears whole or not at all."""
+    """Give a temporary path beside `path`; what is written there appears whole or not at all.
+
+    Raises:
+        UserError: the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -39,8 +45,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
         with partial.open("rb+") as handle:
             os.fsync(handle.fileno())
         partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        if not _is_full_disk(error):
+            raise
+        raise UserError(
+            f"{path} cannot be written, the disk is full; make room and run the same command again. "
+            "What was finished before is intact."
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _is_full_disk(error: Exception) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT)
+    # safetensors gives the number in its text alone.
+    return getattr(error, "errno", None) in full or any(
+        f"os error {n})" in str(error) for n in full
+    )
 
 
 def write_json(path: Path, values: Any) -> None:

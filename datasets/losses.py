@@ -7,10 +7,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor, ignore_index: int) -> Tensor:
-    """Mean cross-entropy of logits [B, C, H, W], each pixel weighted by `weight` [B, H, W]."""
+def cross_entropy(
+    logits: Tensor, target: Tensor, weight: Tensor, ignore_index: int, soft: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy of logits [B, C, H, W], each pixel weighted by `weight` [B, H, W].
+
+    Args:
+        target: classes [B, H, W].
+        soft: probabilities [B, C, H, W] to learn instead of the classes.
+    """
     counted = weight * (target != ignore_index)
-    loss = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction="none")
+    if soft is None:
+        loss = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction="none")
+    else:
+        loss = F.cross_entropy(logits, soft, reduction="none")
     return (loss * counted).sum() / counted.sum().clamp_min(1e-6)
 
 

@@ -70,16 +70,25 @@ class Augmentation:
                 A.GaussianBlur(blur_limit=(3, 3), sigma_limit=(0.3, 1.0), p=self.blur),
                 A.GaussNoise(std_range=(0.01, 0.05), p=self.noise),
             ],
-            additional_targets={"confidence": "mask"},
+            additional_targets={"confidence": "mask", "runners_up": "mask"},
         )
 
 
 class Sample(NamedTuple):
-    """What the student trains on: uint8 [3, H, W], int64 [H, W], float [H, W] in [0, 1], number."""
+    """What the student trains on, `Labelled` after augmentation.
+
+    Attributes:
+        image: uint8 [3, H, W].
+        mask: int64 [H, W].
+        confidence: float [H, W] in [0, 1].
+        runners_up: uint8 [2 (k - 1), H, W].
+        number: index in the data set.
+    """
 
     image: Tensor
     mask: Tensor
     confidence: Tensor
+    runners_up: Tensor
     number: Tensor
 
 
@@ -104,16 +113,20 @@ class Augmented(Dataset[Any]):
         return self.__getitems__([key])[0]
 
     def _prepare(self, key: Key, item: Labelled) -> Sample:
-        image, mask, confidence = item
+        image, mask, confidence, runners_up = item
         if self.transform is not None:
             self.transform.set_random_seed(step_seed(self.seed, *key) % 2**32)
-            out = self.transform(
-                image=np.ascontiguousarray(image.permute(1, 2, 0).numpy()),
-                mask=mask.numpy(), confidence=confidence.numpy(),
-            )  # fmt: skip
+            arrays = {"mask": mask.numpy(), "confidence": confidence.numpy()}
+            if len(runners_up):
+                arrays["runners_up"] = np.ascontiguousarray(runners_up.permute(1, 2, 0).numpy())
+            picture = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+            out = self.transform(image=picture, **arrays)
             image = torch.from_numpy(out["image"]).permute(2, 0, 1)
             mask, confidence = torch.from_numpy(out["mask"]), torch.from_numpy(out["confidence"])
-        return Sample(image, mask.long(), confidence.float() / 255, torch.tensor(key[1]))
+            if len(runners_up):
+                runners_up = torch.from_numpy(out["runners_up"]).permute(2, 0, 1)
+        number = torch.tensor(key[1])
+        return Sample(image, mask.long(), confidence.float() / 255, runners_up, number)
 
 
 class Exact(Dataset[Any]):
@@ -133,4 +146,7 @@ class Exact(Dataset[Any]):
             items = self.source.__getitems__(indices)
         else:
             items = [self.source[i] for i in indices]
-        return [Labelled(image, mask, torch.full_like(mask, 255)) for image, mask in items]
+        return [
+            Labelled(image, mask, torch.full_like(mask, 255), mask.new_empty(0, *mask.shape))
+            for image, mask in items
+        ]

@@ -83,7 +83,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
 
     # The student's network on the annotated samples alone, with as many steps: all ranks train it.
     annotated = Exact(TensorDataset(samples.images, masks))
-    baseline = replace(config.student, held_back=len(samples))
+    baseline = replace(config.student, held_back=len(samples), targets="hard")
     train_network(baseline, labels, annotated, annotated, folder, BASELINE)
 
     if not PartialState().is_main_process:
@@ -113,7 +113,7 @@ def _measure(
         for name, spec in config.test_sets.items()
     }
     generator = load_generator(folder.inputs["generator"], device)
-    teacher = load_teacher(folder.inputs["teacher"]).to(device)
+    teacher = load_teacher(folder.inputs["teacher"], generator.features).to(device)
     student, _ = load_student(folder.inputs["student"])
     three_labels, _ = load_student(folder.path / BASELINE)
     colour_only = fit_colour_only(

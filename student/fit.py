@@ -6,7 +6,8 @@ exactly where it was and the number of processes does not change what is seen.
 
 import math
 import time
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +27,9 @@ from datasets.confusion import confusion_matrix, iou_figures
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.losses import cross_entropy, dice
+from datasets.overlap import ahead
 from datasets.pictures import show_predictions
-from datasets.pseudo_labels import PseudoLabels
+from datasets.pseudo_labels import PseudoLabels, soft_labels
 from datasets.state import Checkpoints, seed_everything
 from datasets.transforms import Augmentation, Augmented, Exact, Sample
 from student.network import ARCHITECTURE, WEIGHTS, NetworkConfig, Student, describe
@@ -42,11 +44,14 @@ class StudentStage:
 
     Args:
         network: the architecture.
-        source: what to train on: the pseudo-labels of the run, or rendered faces with exact masks.
+        source: what to train on: the pseudo-labels of the run; the same samples made while the student
+            trains, without a disk; or rendered faces with exact masks.
         faces: number of rendered faces, where they are the source.
         resolution: of the rendered faces, where they are the source.
         steps: optimiser steps.
         batch: pictures per step over all processes.
+        targets: learn the most probable class of every pixel, or the probabilities of all that are
+            stored (label.top_k).
         rate: AdamW's peak learning rate, after a linear warm-up and before a cosine to zero.
         confidence: power of the teacher's confidence that weights each pixel; 0 weighs all alike.
         dice: weight of the Dice loss beside cross-entropy.
@@ -54,12 +59,13 @@ class StudentStage:
         held_back: pictures of the source kept from training, for validation.
         evaluate_every: steps between validations, each with a checkpoint.
         precision: of the convolutions under accelerate.
-        workers: processes that load and augment.
+        workers: processes that load and augment; with none, and for samples made online, a thread.
     """
 
     network: NetworkConfig = NetworkConfig()
     augmentation: Augmentation = Augmentation()
-    source: Literal["pseudo_labels", "faces"] = "pseudo_labels"
+    source: Literal["pseudo_labels", "online", "faces"] = "pseudo_labels"
+    targets: Literal["hard", "soft"] = "hard"
     faces: int = 50_000
     resolution: int = 64
     steps: int = 1500
@@ -78,37 +84,62 @@ class StudentStage:
     seed: int = 0
 
 
-def fit_student(config: StudentStage, folder: StageFolder) -> Result:
+def fit_student(
+    config: StudentStage, folder: StageFolder, online: Dataset[Any] | None = None
+) -> Result:
     """Run the stage: writes `student.safetensors` and `student.json`.
 
     Reads the inputs `labels` and, for that source, `pseudo_labels`.
+
+    Args:
+        online: a data set that makes its samples when asked, for that source; it has `top_k` too.
     """
     labels = LabelSet.load(folder.inputs["labels"])
-    source: Dataset[Any]
+    source: Any
     if config.source == "faces":
         faces = RenderedFaces(config.seed, config.faces, config.resolution, labels=labels)
         source = Exact(faces)
     else:
-        source = PseudoLabels(folder.inputs["pseudo_labels"])
-    assert isinstance(source, Sized)
+        source = online or PseudoLabels(folder.inputs["pseudo_labels"])
+    if config.targets == "soft" and getattr(source, "top_k", 1) == 1:
+        raise UserError(
+            "student.targets is soft, but there are hard labels only: set label.top_k to the number of "
+            f"classes, {len(labels)}, or to some of the best ones, and run `label` again."
+        )
     if not 0 < config.held_back < len(source):
         raise UserError(
             f"student.held_back is {config.held_back}; it must be above 0 and below the "
             f"{len(source)} pictures of the source."
         )
     border = len(source) - config.held_back
-    training = _part(source, range(border))
-    validation = _part(source, range(border, len(source)))
-    figures = train_network(config, labels, training, validation, folder)
+    training = _Part(source, range(border))
+    validation = _Part(source, range(border, len(source)))
+    kept = _Kept(validation) if online else validation
+    figures = train_network(config, labels, training, kept, folder)
     return Result([WEIGHTS, ARCHITECTURE, LAST], figures)
 
 
-class _part(Subset[Any]):
+class _Part(Subset[Any]):
+    """Some of a data set; asks it for many items at once where it can give them."""
+
     def __getitems__(self, indices: list[int]) -> list[Any]:
         chosen = [self.indices[i] for i in indices]
         if hasattr(self.dataset, "__getitems__"):
             return list(self.dataset.__getitems__(chosen))
         return [self.dataset[i] for i in chosen]
+
+
+class _Kept(Dataset[Any]):
+    """A data set in memory, made once."""
+
+    def __init__(self, source: _Part) -> None:
+        self.items = source.__getitems__([*range(len(source))])
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
 
 
 def learning_rate(config: StudentStage, step: int) -> float:
@@ -173,9 +204,7 @@ def train_network(
     order = EndlessBatches(
         len(training), config.batch, first, config.steps, config.seed, rank, ranks
     )
-    loader = DataLoader(
-        augmented, batch_sampler=order, num_workers=config.workers, collate_fn=collate
-    )
+    workers = 0 if config.source == "online" else config.workers
 
     name = subfolder or "student"
     bar = tqdm(
@@ -183,17 +212,20 @@ def train_network(
         disable=not accelerator.is_main_process,
     )  # fmt: skip
     started, sum_loss = time.monotonic(), torch.zeros((), device=accelerator.device)
-    for step, batch in enumerate(loader, first):
+    for step, batch in enumerate(_batches(augmented, order, workers), first):
         seed_everything(config.seed, step, rank)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
         model.train()
-        images, target, weight = (t.to(accelerator.device) for t in batch[:3])
+        images, target, weight, runners_up = (t.to(accelerator.device) for t in batch[:4])
         images = images.to(memory_format=torch.channels_last)
         with accelerator.autocast():
             logits = model(images).float()
+        soft = None
+        if config.targets == "soft":
+            soft = soft_labels(target, weight, runners_up, len(labels))
         weight = weight**config.confidence
-        loss = cross_entropy(logits, target, weight, labels.ignore_index)
+        loss = cross_entropy(logits, target, weight, labels.ignore_index, soft)
         if config.dice:
             loss = loss + config.dice * dice(logits, target, weight, labels.ignore_index)
         if not torch.isfinite(loss):
@@ -254,6 +286,18 @@ def train_network(
         write_json(out / ARCHITECTURE, describe(config.network, labels.names, resolution))
     accelerator.wait_for_everyone()
     return best
+
+
+def _batches(data: Augmented, order: EndlessBatches, workers: int) -> Iterator[Sample]:
+    """Batches in order, made while the network trains on the one before.
+
+    Work processes load and augment; without them a thread does, which may use the device as well.
+    """
+    if workers:
+        yield from DataLoader(data, batch_sampler=order, num_workers=workers, collate_fn=collate)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        yield from ahead(thread, lambda keys: collate(data.__getitems__(keys)), order, 1)
 
 
 def collate(samples: list[Sample]) -> Sample:

@@ -2,14 +2,18 @@
 
 After "Repurposing GANs for One-shot Semantic Part Segmentation" (Tritrong et al., 2021): a small
 network on all feature maps, upsampled to the image, is enough to name the parts that the generator
-already tells apart.
+already tells apart. Several of them, an ensemble, live in one network of grouped convolutions: they
+share the generator's pass and one widened first layer. Where they disagree, they are uncertain.
+
+Shapes: B = batch, K = members, C = classes, S = the image's side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -30,15 +34,21 @@ class FewShotConfig:
         widths: channels of the convolutions before the last one.
         dilations: of all convolutions; the first, on the hypercolumn, has none.
         slope: of LeakyReLU.
+        features: names of the feature maps that are read, as in `64.0`; none for all of them.
         upsampling: how the feature maps reach the image's size.
         dropout: share of the hypercolumn's channels that a training step leaves out.
+        head_dropout: share of the activations between the convolutions that it leaves out.
+        members: networks in the ensemble, alike but for their initial weights.
     """
 
     widths: tuple[int, ...] = (128, 64, 64, 32)
     dilations: tuple[int, ...] = (1, 2, 1, 2, 1)
     slope: float = 0.2
+    features: tuple[str, ...] = ()
     upsampling: Interpolation = "nearest"
     dropout: float = 0.0
+    head_dropout: float = 0.0
+    members: int = 1
 
     def __post_init__(self) -> None:
         if len(self.dilations) != len(self.widths) + 1 or self.dilations[0] != 1:
@@ -49,44 +59,101 @@ class FewShotConfig:
 
 
 class FewShotCNN(nn.Module):
-    """Feature maps of a generator -> logits [B, classes, S, S]."""
+    """Feature maps of a generator -> logits or probabilities of the classes.
+
+    Args:
+        features: channels of the generator's feature maps by name, in order.
+        size: S.
+
+    Raises:
+        UserError: the config names a feature map that the generator does not have.
+    """
 
     def __init__(
-        self, config: FewShotConfig, channels: Sequence[int], size: int, classes: int
+        self, config: FewShotConfig, features: Mapping[str, int], size: int, classes: int
     ) -> None:
         super().__init__()
-        self.config = config
-        self.first = HypercolumnConv(channels, config.widths[0], size, config.upsampling)
-        widths = [*config.widths, classes]
+        self.config, self.features = config, dict(features)
+        if unknown := set(config.features) - set(features):
+            raise UserError(
+                f"teacher.network.features: the generator has no {', '.join(sorted(unknown))}; "
+                f"it has {', '.join(features)}."
+            )
+        self.chosen = [
+            i for i, name in enumerate(features) if not config.features or name in config.features
+        ]
+        members, widths = config.members, [*config.widths, classes]
+        channels = [list(features.values())[i] for i in self.chosen]
+        self.first = HypercolumnConv(channels, members * widths[0], size, config.upsampling)
         self.rest = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=d, dilation=d)
+            nn.Conv2d(members * a, members * b, 3, padding=d, dilation=d, groups=members)
             for a, b, d in zip(widths[:-1], widths[1:], config.dilations[1:], strict=True)
         )
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        features = [F.dropout2d(f, self.config.dropout, self.training) for f in features]
-        x = self.first(features)
+        """All feature maps of the generator -> logits of every member [B, K, C, S, S]."""
+        maps = [features[i] for i in self.chosen]
+        x = self.first([F.dropout2d(f, self.config.dropout, self.training) for f in maps])
         for conv in self.rest:
-            x = conv(F.leaky_relu(x, self.config.slope))
-        return x
+            x = F.dropout(
+                F.leaky_relu(x, self.config.slope), self.config.head_dropout, self.training
+            )
+            x = conv(x)
+        return x.unflatten(1, (self.config.members, -1))
+
+    def probabilities(self, features: Sequence[Tensor]) -> Tensor:
+        """The mean of the members' probabilities, [B, C, S, S]."""
+        return self(features).float().softmax(2).mean(1)
+
+
+def uncertainty(probabilities: Tensor) -> Tensor:
+    """How unsure an ensemble is of every pixel, in nats: [B, K, C, S, S] -> [B, S, S].
+
+    The Jensen-Shannon divergence of the members, as in DatasetGAN (Zhang et al., 2021): the entropy of
+    their mean, less the mean of their entropies. A single network has nobody to disagree with: the
+    entropy of its own probabilities then.
+    """
+    of_mean = torch.special.entr(probabilities.mean(1)).sum(1)
+    if probabilities.shape[1] == 1:
+        return of_mean
+    return of_mean - torch.special.entr(probabilities).sum(2).mean(1)
+
+
+def image_score(uncertain: Tensor, share: float = 0.1) -> Tensor:
+    """Mean over each image's most uncertain `share` of pixels: [B, S, S] -> [B]."""
+    pixels = uncertain.flatten(1)
+    return pixels.topk(max(1, int(share * pixels.shape[1])), dim=1).values.mean(1)
 
 
 def describe(network: FewShotCNN, names: Sequence[str]) -> dict[str, Any]:
     """What `load_teacher` needs beside the weights."""
     return {
         "network": plain(network.config),
-        "channels": network.first.channels,
+        "features": network.features,
         "size": network.first.size,
         "classes": list(names),
     }
 
 
-def load_teacher(folder: Path) -> FewShotCNN:
-    """Read a trained teacher, frozen, for inference."""
+def load_teacher(folder: Path, features: Mapping[str, int]) -> FewShotCNN:
+    """Read a trained teacher, frozen, for inference.
+
+    Args:
+        features: of the generator that it is to be used with.
+
+    Raises:
+        UserError: the weights cannot be read, or the teacher was fitted to another generator.
+    """
     about = read_json(folder / ARCHITECTURE)
+    if about["features"] != dict(features):
+        raise UserError(
+            f"{folder}: this teacher was fitted to the features of another generator; run "
+            "`teacher` again."
+        )
     network = about["network"]
-    config = FewShotConfig(**(network | {k: tuple(network[k]) for k in ("widths", "dilations")}))
-    teacher = FewShotCNN(config, about["channels"], about["size"], len(about["classes"]))
+    tuples = {k: tuple(network[k]) for k in ("widths", "dilations", "features")}
+    config = FewShotConfig(**(network | tuples))
+    teacher = FewShotCNN(config, features, about["size"], len(about["classes"]))
     try:
         teacher.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -81,7 +81,7 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
 
     seed_everything(config.seed)
     teacher = FewShotCNN(
-        config.network, generator.feature_channels, generator.config.resolution, len(labels)
+        config.network, generator.features, generator.config.resolution, len(labels)
     ).to(device)
     optimiser = torch.optim.Adam(
         teacher.parameters(), config.rate, weight_decay=config.weight_decay
@@ -105,15 +105,17 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
             target = masks[[i]].long().to(device)
             if torch.rand(()) < config.flip:
                 features, target = [f.flip(-1) for f in features], target.flip(-1)
-            logits = teacher(features)
-            weight = torch.ones_like(logits[:, 0])
-            loss = cross_entropy(logits, target, weight, labels.ignore_index)
-            if config.dice:
-                loss = loss + config.dice * dice(logits, target, weight, labels.ignore_index)
+            weight = torch.ones_like(target, dtype=torch.float32)
+            # Summed, so that every member learns as if it were alone.
+            loss = torch.zeros((), device=device)
+            for logits in teacher(features).unbind(1):
+                loss = loss + cross_entropy(logits, target, weight, labels.ignore_index)
+                if config.dice:
+                    loss = loss + config.dice * dice(logits, target, weight, labels.ignore_index)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            total += loss.item()
+            total += loss.item() / config.network.members
         if not torch.isfinite(torch.tensor(total)):
             raise UserError(f"the teacher's loss is {total} in epoch {epoch}; lower teacher.rate.")
 
@@ -179,7 +181,7 @@ def predict_samples(generator: Generator, teacher: FewShotCNN, samples: Samples)
     for chunk in chunks(generator, list(range(len(samples)))):
         part = samples.take(chunk)
         _, features = generator.synthesis(part.w.to(device), [n.to(device) for n in part.noise])
-        parts.append(teacher(features).argmax(1).to(torch.uint8).cpu())
+        parts.append(teacher.probabilities(features).argmax(1).to(torch.uint8).cpu())
     teacher.train(training)
     return torch.cat(parts)
 

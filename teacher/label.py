@@ -1,22 +1,49 @@
 """Stage `label`: fresh samples with the teacher's labels, thousands of them.
 
 Every sample is a pure function of (generator, teacher, seed, index), and a shard is always made in
-the same batches, so that its bytes do not depend on how many processes shared the work.
+the same batches, so that its bytes do not depend on how many processes shared the work. It is a
+production line: random inputs are drawn ahead and pictures are compressed behind the device's back, while
+finished shards are being written.
 """
 
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import PartialState
+from torch import Tensor
 from tqdm import tqdm
 
+from datasets import Dataset
 from datasets.artifacts import Result, StageFolder, UserError, write_json
 from datasets.labels import LabelSet
-from datasets.pseudo_labels import INDEX, Labelled, shard_name, write_shard
-from teacher.fewshot import FewShotCNN, load_teacher
+from datasets.overlap import ahead
+from datasets.pictures import as_picture, grid, save_sheet
+from datasets.pseudo_labels import (
+    INDEX,
+    Encoded,
+    Labelled,
+    PseudoLabels,
+    encode,
+    most_uncertain,
+    read_scores,
+    shard_name,
+    write_shard,
+)
+from teacher.fewshot import FewShotCNN, image_score, load_teacher, uncertainty
 from teacher.generators import load_generator
-from teacher.sampling import latents_of_seed, to_uint8
+from teacher.sampling import random_inputs, samples_at_once, styles_of, to_uint8
 from teacher.stylegan2 import Generator
+
+PICTURE = "pseudo_labels.png"
+_THREADS = min(8, os.cpu_count() or 1)
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -28,68 +55,206 @@ class LabelStage:
         seed: of the samples; one never used for annotation.
         truncation: psi of the samples; 1 for full variety.
         per_shard: samples in a shard.
-        batch: samples at once; small ones stay in the processor's cache.
+        batch: samples at once; none for as many as suit the device.
+        precision: of the convolutions.
+        top_k: classes whose probability is kept for every pixel: 1 for hard labels with their
+            confidence, more for soft labels.
+        drop: share of the samples, the most uncertain ones, that is not trained on.
     """
 
     count: int = 4000
     seed: int = 1000
     truncation: float = 1.0
     per_shard: int = 250
-    batch: int = 8
+    batch: int | None = None
+    precision: Literal["no", "bf16"] = "no"
+    top_k: int = 1
+    drop: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop < 1:
+            raise UserError(f"label.drop is {self.drop}; it is a share, from 0 to below 1.")
+        if self.top_k < 1:
+            raise UserError(f"label.top_k is {self.top_k}; it counts classes, 1 at least.")
+
+
+class Scored(NamedTuple):
+    """A labelled sample and how uncertain it is as a whole."""
+
+    sample: Labelled
+    score: float
+
+
+class Labeller:
+    """Draws samples by number and labels them.
+
+    Args:
+        inputs: where `generator`, `teacher` and `labels` lie.
+    """
+
+    def __init__(self, config: LabelStage, inputs: dict[str, Path], device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.labels = LabelSet.load(inputs["labels"])
+        if config.top_k > len(self.labels):
+            raise UserError(
+                f"label.top_k is {config.top_k}, but the label set has {len(self.labels)} classes."
+            )
+        self.generator: Generator = load_generator(inputs["generator"], device)
+        self.teacher: FewShotCNN = load_teacher(inputs["teacher"], self.generator.features)
+        self.teacher.to(device)
+        self.batch = config.batch or samples_at_once(self.generator)
+
+    def batches(self, numbers: Sequence[int]) -> Iterator[list[int]]:
+        for start in range(0, len(numbers), self.batch):
+            yield list(numbers[start : start + self.batch])
+
+    def inputs(self, numbers: list[int]) -> tuple[Tensor, list[Tensor]]:
+        """z and noise of samples, on the CPU."""
+        return random_inputs(self.generator, self.config.seed, numbers)
+
+    @torch.no_grad()
+    def __call__(self, inputs: tuple[Tensor, list[Tensor]]) -> list[Scored]:
+        """Label the samples of these inputs."""
+        config, (z, noise) = self.config, inputs
+        maps = [n.to(self.device, non_blocking=True) for n in noise]
+        w = styles_of(self.generator, z, config.truncation)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            images, features = self.generator.synthesis(w, maps)
+            members = self.teacher(features).float().softmax(2)
+        shares, classes = members.mean(1).topk(config.top_k, dim=1)
+        shares = (shares * 255 + 0.5).to(torch.uint8)
+        ranked = torch.stack([classes.to(torch.uint8), shares], 2).flatten(1, 2)
+        columns = (to_uint8(images).cpu(), ranked.cpu(), image_score(uncertainty(members)).tolist())
+        return [
+            Scored(Labelled(image, planes[0], planes[1], planes[2:]), score)
+            for image, planes, score in zip(*columns, strict=True)
+        ]
+
+    def encode(self, numbered: tuple[int, Scored]) -> Encoded:
+        """A sample and its number as files."""
+        number, (sample, score) = numbered
+        return encode(number, sample, score, self.labels)
 
 
 def label_samples(config: LabelStage, folder: StageFolder) -> Result:
-    """Run the stage: writes shards and `pseudo_labels.json`.
+    """Run the stage: writes shards, `pseudo_labels.json` and `pseudo_labels.png`.
 
     Reads the inputs `generator`, `teacher` and `labels`. Finished shards of an interrupted run stay.
     """
     state = PartialState()
-    labels = LabelSet.load(folder.inputs["labels"])
-    generator = load_generator(folder.inputs["generator"], state.device)
-    teacher = load_teacher(folder.inputs["teacher"]).to(state.device)
-    if teacher.first.channels != generator.feature_channels:
-        raise UserError(
-            "the teacher was fitted to features of another generator; run `teacher` again."
-        )
-
+    labeller = Labeller(config, folder.inputs, state.device)
     shards = range(-(-config.count // config.per_shard))
     missing = [n for n in shards if not (folder.path / shard_name(n)).exists()]
     if len(missing) < len(shards):
         state.print(f"label: {len(shards) - len(missing)} of {len(shards)} shards are there")
+    if missing and state.is_main_process:
+        _check_space(labeller, folder.path, len(missing) * config.per_shard)
     state.wait_for_everyone()  # all ranks have seen the same shards
-    mine = missing[state.process_index :: state.num_processes]
-    bar = tqdm(
-        total=len(mine) * config.per_shard, unit="img", desc="label",
-        disable=not state.is_main_process,
-    )  # fmt: skip
-    for number in mine:
-        first = number * config.per_shard
-        indices = range(first, min(first + config.per_shard, config.count))
-        samples = []
-        for start in range(0, len(indices), config.batch):
-            batch = list(indices[start : start + config.batch])
-            samples += label_batch(generator, teacher, config, batch)
-            bar.update(len(batch))
-        write_shard(folder.path / shard_name(number), first, samples, labels)
-    bar.close()
+    _produce(labeller, missing[state.process_index :: state.num_processes], folder.path)
     state.wait_for_everyone()
-    if state.is_main_process:
-        index = {"count": config.count, "per_shard": config.per_shard, "classes": labels.names}
-        write_json(folder.path / INDEX, index)
-    return Result([INDEX, *(shard_name(n) for n in shards)], {"images": config.count})
+    if not state.is_main_process:
+        return Result([], {})
+
+    scores = read_scores(folder.path, len(shards))
+    dropped = most_uncertain(scores, config.drop)
+    index = {
+        "count": config.count,
+        "per_shard": config.per_shard,
+        "classes": labeller.labels.names,
+        "top_k": config.top_k,
+        "dropped": dropped,
+    }
+    write_json(folder.path / INDEX, index)
+    _show(folder.path, labeller.labels, scores)
+    figures = {
+        "images": config.count - len(dropped),
+        "dropped": len(dropped),
+        "uncertainty": sum(scores) / len(scores),
+    }
+    return Result([INDEX, PICTURE, *(shard_name(n) for n in shards)], figures)
 
 
-@torch.no_grad()
-def label_batch(
-    generator: Generator, teacher: FewShotCNN, config: LabelStage, indices: list[int]
-) -> list[Labelled]:
-    """Samples number `indices` with hard labels and the probability of each, 255 = one."""
-    latents = latents_of_seed(generator, config.seed, config.truncation)
-    images, features = generator.synthesis(*latents(indices))
-    confidence, mask = teacher(features).softmax(1).max(1)
-    columns = (
-        to_uint8(images).cpu(),
-        mask.to(torch.uint8).cpu(),
-        (confidence * 255 + 0.5).to(torch.uint8).cpu(),
-    )
-    return [Labelled(*item) for item in zip(*columns, strict=True)]
+def _produce(labeller: Labeller, shards: Sequence[int], folder: Path) -> None:
+    """The line: random inputs -> labelled samples -> PNG files -> shards, all stations at work at once."""
+    state = PartialState()
+    content = {shard: _numbers(labeller.config, shard) for shard in shards}
+    batches = [batch for numbers in content.values() for batch in labeller.batches(numbers)]
+
+    def write(shard: tuple[int, list[Encoded]]) -> None:
+        write_shard(folder / shard_name(shard[0]), shard[1])
+
+    with ThreadPoolExecutor(_THREADS) as helpers, ThreadPoolExecutor(1) as writer:
+        inputs = ahead(helpers, labeller.inputs, batches, 2)
+        samples = chain.from_iterable(map(labeller, inputs))
+        numbered = zip(chain.from_iterable(batches), samples, strict=True)
+        encoded = ahead(helpers, labeller.encode, numbered, 4 * _THREADS + labeller.batch)
+        shown = tqdm(
+            encoded, total=sum(map(len, batches)), unit="img", disable=not state.is_main_process,
+            desc="label" + f", 1 of {state.num_processes} processes" * (state.num_processes > 1),
+        )  # fmt: skip
+        stream = iter(shown)
+        whole = ((n, list(islice(stream, len(numbers)))) for n, numbers in content.items())
+        for _ in ahead(writer, write, whole, 1):
+            pass  # written
+
+
+def _numbers(config: LabelStage, shard: int) -> range:
+    """Numbers of a shard's samples."""
+    first = shard * config.per_shard
+    return range(first, min(first + config.per_shard, config.count))
+
+
+def _check_space(labeller: Labeller, folder: Path, count: int) -> None:
+    """Refuse before the work starts what the disk has no room for, judged by one batch.
+
+    Raises:
+        UserError: there is not enough room.
+    """
+    numbers = next(labeller.batches(range(labeller.config.count)))
+    samples = labeller(labeller.inputs(numbers))
+    files = [labeller.encode(item).files for item in zip(numbers, samples, strict=True)]
+    bytes_each = sum(len(content) for file in files for content in file.values()) / len(files)
+    needed, free = 1.1 * bytes_each * count, shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"label.count: {count} samples need about {needed / 2**30:.1f} GiB in {folder}, where "
+            f"{free / 2**30:.1f} GiB are free; make room, lower label.count or change run.dir."
+        )
+
+
+def _show(folder: Path, labels: LabelSet, scores: list[float]) -> None:
+    """The most certain, the middle and the most uncertain samples: a person sees what is kept."""
+    store = PseudoLabels(folder)
+    ranked = sorted(range(len(scores)), key=lambda i: scores[i])
+    middle = max(0, (len(ranked) - _SHOWN) // 2)
+    columns = {}
+    for name, numbers in (
+        ("certain", ranked[:_SHOWN]),
+        ("middle", ranked[middle : middle + _SHOWN]),
+        ("uncertain", ranked[-_SHOWN:]),
+    ):
+        items = [store.sample(number) for number in numbers]
+        columns[name] = [as_picture(item.image) for item in items]
+        columns[f"{name}, label"] = [labels.paint(item.mask.numpy()) for item in items]
+    save_sheet(grid(columns, labels), folder / PICTURE)
+
+
+class OnlineSamples(Dataset[Any]):
+    """The samples of the stage `label`, made when they are asked for; nothing is written.
+
+    Items are `Labelled`, and equal to the stored ones up to rounding: batches are other ones. No sample is
+    dropped, since their ranking would need all of them first.
+    """
+
+    def __init__(self, labeller: Labeller) -> None:
+        self.labeller, self.top_k = labeller, labeller.config.top_k
+
+    def __len__(self) -> int:
+        return self.labeller.config.count
+
+    def __getitem__(self, number: int) -> Labelled:
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, numbers: list[int]) -> list[Labelled]:
+        made = self.labeller
+        return [s.sample for batch in made.batches(numbers) for s in made(made.inputs(batch))]

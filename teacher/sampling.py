@@ -22,23 +22,30 @@ Latents = Callable[[list[int]], tuple[Tensor, list[Tensor]]]
 
 
 def latents_of_seed(generator: Generator, seed: int, psi: float) -> Latents:
-    """Samples of a seed: every number has a z and noise inputs of its own.
-
-    Noise is rounded to half precision, so that files may keep it so and give it back exactly.
-    """
+    """Samples of a seed: every number has a z and noise inputs of its own."""
 
     @torch.no_grad()
     def latents(numbers: list[int]) -> tuple[Tensor, list[Tensor]]:
-        z, noise = [], []
-        for number in numbers:
-            state = torch.Generator().manual_seed(step_seed(seed, number))
-            z.append(torch.randn(generator.config.latent_size, generator=state))
-            noise.append([torch.randn(1, *s, generator=state) for s in generator.noise_shapes])
+        z, noise = random_inputs(generator, seed, numbers)
         device = generator.w_mean.device
-        maps = [torch.stack(layer).half().float().to(device) for layer in zip(*noise, strict=True)]
-        return _styles(generator, torch.stack(z), psi), maps
+        return styles_of(generator, z, psi), [n.to(device) for n in noise]
 
     return latents
+
+
+def random_inputs(
+    generator: Generator, seed: int, numbers: list[int]
+) -> tuple[Tensor, list[Tensor]]:
+    """z [N, latent_size] and noise maps [N, 1, r, r] of samples of a seed, on the CPU.
+
+    Noise is rounded to half precision, so that files may keep it so and give it back exactly.
+    """
+    z, noise = [], []
+    for number in numbers:
+        state = torch.Generator().manual_seed(step_seed(seed, number))
+        z.append(torch.randn(generator.config.latent_size, generator=state))
+        noise.append([torch.randn(1, *s, generator=state) for s in generator.noise_shapes])
+    return torch.stack(z), [torch.stack(layer).half().float() for layer in zip(*noise, strict=True)]
 
 
 def latents_of_z(generator: Generator, z: Tensor, psi: float) -> Latents:
@@ -47,12 +54,13 @@ def latents_of_z(generator: Generator, z: Tensor, psi: float) -> Latents:
     @torch.no_grad()
     def latents(numbers: list[int]) -> tuple[Tensor, list[Tensor]]:
         noise = [n.expand(len(numbers), -1, -1, -1) for n in generator.constant_noise()]
-        return _styles(generator, z[numbers], psi), noise
+        return styles_of(generator, z[numbers], psi), noise
 
     return latents
 
 
-def _styles(generator: Generator, z: Tensor, psi: float) -> Tensor:
+def styles_of(generator: Generator, z: Tensor, psi: float) -> Tensor:
+    """z [N, latent_size] -> truncated styles, one for every layer, [N, L, D]."""
     w = generator.truncate(generator.mapping(z.to(generator.w_mean.device)), psi)
     return w.unsqueeze(1).repeat(1, generator.style_count, 1)
 
@@ -80,10 +88,17 @@ def chunks(generator: Generator, numbers: list[int]) -> Iterator[list[int]]:
 
 
 def samples_at_once(generator: Generator) -> int:
-    """How many samples may be drawn at once, their features kept within 128 MiB where one fits."""
+    """How many samples may be drawn at once.
+
+    Their features are kept within 128 MiB, or a thirty-second of a GPU's memory, where one sample fits. A
+    function of generator and device alone: what is free at the moment must not change a result.
+    """
     sides = zip(generator.feature_channels, generator.noise_shapes, strict=True)
-    floats = sum(channels * height * width for channels, (height, width) in sides)
-    return max(1, min(32, 2**25 // floats))
+    features = 4 * sum(channels * height * width for channels, (height, width) in sides)
+    device, memory = generator.w_mean.device, 2**27
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory // 32
+    return int(max(1, min(32, memory // features)))
 
 
 def read_latents(path: Path, size: int) -> Tensor:

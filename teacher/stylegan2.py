@@ -216,6 +216,11 @@ class Generator(nn.Module):
         channels = self.config.channels
         return [channels[0], *(c for c in channels[1:] for _ in range(2))]
 
+    @property
+    def features(self) -> dict[str, int]:
+        """Channels of the feature maps by name, in order."""
+        return dict(zip(self.feature_names, self.feature_channels, strict=True))
+
     def mapping(self, z: Tensor) -> Tensor:
         """[B, latent_size] normal -> [B, w_dim] in w."""
         x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)

@@ -32,6 +32,15 @@ def run_cli(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.Co
     )
 
 
+def ranks(count: int) -> tuple[str, ...]:
+    """A launcher of several processes on this machine."""
+    return (
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
+        "--num_processes", str(count), "--num_machines", "1", "--mixed_precision", "no",
+        "--dynamo_backend", "no",
+    )  # fmt: skip
+
+
 def draw_masks(folder: Path, labels: LabelSet, size: int = SIZE) -> None:
     """Masks for drawn samples. Their content is a rendered face's: enough to train on."""
     count = read_json(folder / INDEX)["count"]

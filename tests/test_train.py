@@ -20,13 +20,9 @@ from datasets.artifacts import read_json
 from datasets.faces import render_faces
 from student.export import Deployed
 from student.network import load_student
-from tests.conftest import ROOT, SIZE, Chain, draw_masks, environment, run_cli
+from tests.conftest import ROOT, SIZE, Chain, draw_masks, environment, ranks, run_cli
 
 STAGES = ("teacher", "label", "student", "compare", "export")
-TWO_RANKS = (
-    sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
-    "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +171,7 @@ def test_ctrl_c_stops_with_one_line(chain, tmp_path):
 
 
 def test_two_ranks_do_the_whole_chain_and_make_the_same_labels(chain, finished, tmp_path):
-    made = run_cli("distill", "--config", chain.config, "--run.dir", tmp_path, launcher=TWO_RANKS)
+    made = run_cli("distill", "--config", chain.config, "--run.dir", tmp_path, launcher=ranks(2))
     assert made.returncode == 0, made.stderr
     assert made.stdout.count("teacher: writing") == 1  # one process speaks
     for stage in STAGES:
@@ -188,8 +184,47 @@ def test_two_ranks_do_the_whole_chain_and_make_the_same_labels(chain, finished, 
     assert rows["student"]["miou"] == pytest.approx(one["student"]["miou"], abs=0.15)
 
 
+def test_a_student_of_online_samples_resumes_exactly(chain, finished, tmp_path):
+    command = (
+        "student", "--config", chain.config, "--student.source", "online", "--label.count", 10**6,
+    )  # fmt: skip
+    for name in ("whole", "killed"):
+        shutil.copytree(finished / "teacher", tmp_path / name / "teacher")
+    run = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *map(str, command), "--run.dir", str(run)],
+        cwd=ROOT, env=environment(), text=True, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for("student/checkpoints/state-6*", run, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    again = run_cli(*command, "--run.dir", run)
+    assert "resumed at step" in again.stdout, again.stderr
+    whole = run_cli(*command, "--run.dir", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    for weights in ("student/student.safetensors", "student/last.safetensors"):
+        mine, theirs = load_file(run / weights), load_file(tmp_path / "whole" / weights)
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    assert not list(tmp_path.rglob("*.zip"))
+
+
+def test_two_ranks_distil_online_from_soft_labels(chain, tmp_path):
+    made = run_cli(
+        "distill", "--config", chain.config, "--run.dir", tmp_path, "--student.source", "online",
+        "--label.top_k", 8, "--student.targets", "soft", "--teacher.network.members", 2,
+        launcher=ranks(2),
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert "label: skipped" in made.stdout
+    assert not (tmp_path / "label").exists()
+    assert read_json(tmp_path / "student/manifest.json")["processes"] == 2
+    assert read_json(tmp_path / "student/manifest.json")["config"]["label"]["top_k"] == 8
+    assert (tmp_path / "export/student.onnx").exists()
+
+
 def test_two_ranks_train_the_generator(chain, tmp_path):
-    made = run_cli("generator", "--config", chain.config, "--run.dir", tmp_path, launcher=TWO_RANKS)
+    made = run_cli("generator", "--config", chain.config, "--run.dir", tmp_path, launcher=ranks(2))
     assert made.returncode == 0, made.stderr
     assert read_json(tmp_path / "generator/manifest.json")["processes"] == 2
 
@@ -214,6 +249,12 @@ def test_two_ranks_train_the_generator(chain, tmp_path):
              "--student.faces", "5"],
             "student.held_back is 8",
         ),
+        (
+            ["student", "--config", "{config}", "--run.dir", "{tmp}", "--student.source", "faces",
+             "--student.targets", "soft"],
+            "there are hard labels only",
+        ),
+        (["label", "--config", "{config}", "--label.drop", "1.5"], "label.drop is 1.5"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_two(chain, tmp_path, arguments, message):

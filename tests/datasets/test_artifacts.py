@@ -1,8 +1,10 @@
+import errno
 import json
 import shutil
 from dataclasses import dataclass
 
 import pytest
+from safetensors import SafetensorError
 
 from datasets.artifacts import (
     MANIFEST,
@@ -99,6 +101,28 @@ def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path):
         raise RuntimeError("cut off")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        ),
+    ],
+)
+def test_a_full_disk_is_named(tmp_path, error):
+    (tmp_path / "x").write_text("old")
+    full = pytest.raises(UserError, match=r"x cannot be written, the disk is full")
+    with full, atomic_write(tmp_path / "x"):
+        raise error
+    assert (tmp_path / "x").read_text() == "old"
+
+
+def test_other_errors_of_the_disk_are_not_hidden(tmp_path):
+    with pytest.raises(PermissionError), atomic_write(tmp_path / "x"):
+        raise PermissionError(errno.EACCES, "Permission denied")
 
 
 def test_broken_json_is_named(tmp_path):

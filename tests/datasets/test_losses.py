@@ -18,6 +18,16 @@ def test_weighted_cross_entropy_is_the_weighted_mean():
     assert torch.allclose(cross_entropy(logits, target, weight, 255), expected)
 
 
+def test_soft_targets_that_are_certain_are_hard_ones():
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    weight = torch.rand(2, 4, 4)
+    certain = F.one_hot(target, 3).permute(0, 3, 1, 2).float()
+    target[0, 0, 0] = 255
+    hard = cross_entropy(logits, target, weight, 255)
+    assert torch.allclose(cross_entropy(logits, target, weight, 255, certain), hard)
+
+
 def test_dice_is_zero_for_the_truth_and_near_one_for_its_opposite():
     target = torch.randint(0, 2, (1, 8, 8))
     right = F.one_hot(target, 2).permute(0, 3, 1, 2).float() * 40

@@ -8,28 +8,75 @@ from PIL import Image
 
 from datasets.artifacts import UserError, write_json
 from datasets.faces import render_faces
-from datasets.pseudo_labels import INDEX, Labelled, PseudoLabels, shard_name, write_shard
+from datasets.pseudo_labels import (
+    INDEX,
+    Labelled,
+    PseudoLabels,
+    encode,
+    most_uncertain,
+    read_scores,
+    shard_name,
+    soft_labels,
+    write_shard,
+)
 
 
-def make_store(folder, labels, count=10, per_shard=4):
+def make_store(folder, labels, count=10, per_shard=4, top_k=1, dropped=()):
     pictures, masks = render_faces(0, torch.arange(count), 16)
+    planes = 2 * (top_k - 1)
     samples = [
-        Labelled(p, m, torch.full_like(m, 5 * i))
+        Labelled(p, m, torch.full_like(m, 5 * i), torch.stack([(m + j) % 8 for j in range(planes)]))
+        if planes
+        else Labelled(p, m, torch.full_like(m, 5 * i), m.new_empty(0, 16, 16))
         for i, (p, m) in enumerate(zip(pictures, masks, strict=True))
     ]
+    encoded = [encode(i, sample, i / 10, labels) for i, sample in enumerate(samples)]
     for number, first in enumerate(range(0, count, per_shard)):
-        write_shard(folder / shard_name(number), first, samples[first : first + per_shard], labels)
-    write_json(folder / INDEX, {"count": count, "per_shard": per_shard})
+        write_shard(folder / shard_name(number), encoded[first : first + per_shard])
+    about = {"count": count, "per_shard": per_shard, "top_k": top_k, "dropped": list(dropped)}
+    write_json(folder / INDEX, about)
     return samples
 
 
-def test_samples_come_back_in_any_order(tmp_path, labels):
-    samples = make_store(tmp_path, labels)
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_samples_come_back_in_any_order(tmp_path, labels, top_k):
+    samples = make_store(tmp_path, labels, top_k=top_k)
     store = PseudoLabels(tmp_path)
     assert len(store) == 10
     for i in (9, 0, 4, 3):
         for mine, theirs in zip(store[i], samples[i], strict=True):
             assert torch.equal(mine, theirs)
+
+
+def test_dropped_samples_stay_in_the_shards_but_are_not_given(tmp_path, labels):
+    samples = make_store(tmp_path, labels, dropped=(0, 5))
+    store = PseudoLabels(tmp_path)
+    assert len(store) == 8
+    assert [int(store[i].confidence[0, 0]) // 5 for i in range(8)] == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert torch.equal(store.sample(5).image, samples[5].image)
+    assert read_scores(tmp_path, 3) == [i / 10 for i in range(10)]
+
+
+def test_the_most_uncertain_share_is_named_in_order():
+    assert most_uncertain([0.1, 0.9, 0.5, 0.8], 0.5) == [1, 3]
+    assert most_uncertain([0.5, 0.5, 0.5, 0.1], 0.25) == [2]
+    assert most_uncertain([0.5] * 9, 0.1) == []
+    assert most_uncertain([0.5], 0.0) == []
+
+
+def test_soft_labels_are_the_probabilities_within_a_step_of_eight_bits():
+    torch.manual_seed(0)
+    true = torch.randn(2, 5, 4, 4).mul(2).softmax(1)
+    shares, classes = true.topk(5, dim=1)
+    planes = torch.stack([classes, (shares * 255).round()], 2).flatten(1, 2).to(torch.uint8)
+    mask, confidence, runners_up = planes[:, 0].long(), planes[:, 1] / 255, planes[:, 2:]
+    assert (soft_labels(mask, confidence, runners_up, 5) - true).abs().max() < 1.5 / 255
+    two = soft_labels(mask, confidence, runners_up[:, :2], 5)
+    assert torch.allclose(two.sum(1), torch.ones(2, 4, 4))
+    assert (two > 0).sum(1).max() == 2
+    mask[0, 0, 0] = 255  # moved in from beyond the picture
+    outside = soft_labels(mask, confidence, runners_up, 5)
+    assert outside[0, :, 0, 0].sum() == 0 and outside.isfinite().all()
 
 
 def test_any_tool_can_read_a_shard(tmp_path, labels):

@@ -41,7 +41,8 @@ def test_mask_and_picture_move_together():
         def __getitem__(self, index):
             mask = torch.zeros(32, 32, dtype=torch.uint8)
             mask[4:14, 6:20] = 1
-            return (mask * 200).expand(3, -1, -1), mask, torch.full_like(mask, 255)
+            runners_up = torch.stack([mask, mask * 9, mask + 1, mask, mask, mask * 3])
+            return (mask * 200).expand(3, -1, -1), mask, torch.full_like(mask, 255), runners_up
 
     geometry = Augmentation(
         flip=0.5, shift=0.2, scale=0.2, rotate=30, colour=0, hue=0, blur=0, noise=0, grey=0
@@ -53,6 +54,8 @@ def test_mask_and_picture_move_together():
         seen = sample.mask != 255
         agree = ((sample.image[0] > 100) == (sample.mask == 1))[seen].float().mean()
         assert agree > 0.98
+        assert torch.equal(sample.runners_up[1][seen].long(), sample.mask[seen] * 9)
+        assert torch.equal(sample.runners_up[2][seen].long(), sample.mask[seen] + 1)
         moved += not torch.equal(sample.mask, Squares()[0][1].long())
     assert moved > 10
 

@@ -35,11 +35,11 @@ def test_three_masks_teach_more_than_chance(labels):
     tests, truths = read_samples(ASSETS / "annotated_test", labels, source)
     tests, truths = tests.take(list(range(20))), truths[:20]
     config = TeacherStage(fresh_noise=True)
-    teacher = FewShotCNN(FewShotConfig(), generator.feature_channels, 64, 8)
+    teacher = FewShotCNN(FewShotConfig(), generator.features, 64, 8)
     before = evaluate_teacher(generator, teacher, tests, truths, labels)["miou"]
     optimiser = torch.optim.Adam(teacher.parameters(), 1e-3)
     for _ in range(25):
-        logits = teacher(training_features(generator, samples, config))
+        logits = teacher(training_features(generator, samples, config)).squeeze(1)
         loss = torch.nn.functional.cross_entropy(logits, masks.long())
         optimiser.zero_grad()
         loss.backward()

@@ -1,0 +1,145 @@
+"""What helps the student? The demo's teacher and labels in several ways, over seeds. Prints JSON.
+
+    python benchmarks/pseudo_labels.py --out runs/pseudo_labels
+
+Every way is the demo's config with some options more. Ways that share a teacher share its labels as well.
+Interrupted, the same command goes on.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.annotations import read_samples
+from datasets.artifacts import artifact_hash, read_json
+from datasets.confusion import confusion_matrix, iou_figures
+from datasets.faces import RenderedFaces
+from datasets.labels import LabelSet
+from student.network import load_student
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "assets/faces64"
+
+
+@dataclass(frozen=True)
+class Way:
+    """Options beyond the demo's. `parent` is the way whose teacher and shards are taken."""
+
+    teacher: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    student: tuple[str, ...] = ()
+    parent: str = ""
+
+
+_FIVE = ("--teacher.network.members", "5")
+_SOFT = ("--student.targets", "soft", "--student.confidence", "0")
+WAYS = {
+    "plain": Way(label=("--label.top_k", "8")),
+    "drop": Way(label=("--label.top_k", "8", "--label.drop", "0.1"), parent="plain"),
+    "soft": Way(label=("--label.top_k", "8"), student=_SOFT, parent="plain"),
+    "head_dropout": Way(teacher=("--teacher.network.head_dropout", "0.2")),
+    "ensemble": Way(_FIVE, ("--label.top_k", "8")),
+    "ensemble_drop": Way(_FIVE, ("--label.top_k", "8", "--label.drop", "0.1"), parent="ensemble"),
+    "ensemble_soft": Way(_FIVE, ("--label.top_k", "8"), _SOFT, "ensemble"),
+    "ensemble_soft_drop": Way(
+        _FIVE, ("--label.top_k", "8", "--label.drop", "0.1"), _SOFT, "ensemble"
+    ),
+}
+
+
+def run_way(name: str, seed: int, out: Path, threads: int) -> dict[str, float]:
+    """Teacher, labels and student of one way and seed; figures in mIoU."""
+    way, run = WAYS[name], out / f"{name}-{seed}"
+    if way.parent and not (run / "label").exists():
+        parent = out / f"{way.parent}-{seed}"
+        shutil.copytree(parent / "teacher", run / "teacher")
+        (run / "label").mkdir()
+        for shard in (parent / "label").glob("shard-*.zip"):
+            os.link(shard, run / "label" / shard.name)
+    options = [
+        "--run.dir", str(run), "--teacher.seed", str(seed), "--student.seed", str(seed),
+        "--label.seed", str(1000 + seed), *way.teacher, *way.label, *way.student,
+    ]  # fmt: skip
+    for stage in ("teacher", "label", "student"):
+        subprocess.run(
+            [
+                sys.executable, str(ROOT / "train.py"), stage,
+                "--config", str(ROOT / "configs/demo.yaml"), *options,
+            ],
+            check=True, cwd=ROOT, stdout=sys.stderr,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads), "ACCELERATE_USE_CPU": "true"},
+        )  # fmt: skip
+    labels = LabelSet.load(ROOT / "configs/labels/face8.yaml")
+    source = artifact_hash(DEMO / "generator")
+    samples, masks = read_samples(DEMO / "annotated_test", labels, source)
+    faces = RenderedFaces(777_000_001, 500, 64)
+    pictures, truth = map(torch.stack, zip(*faces.__getitems__([*range(len(faces))]), strict=True))
+    teacher = read_json(run / "teacher/manifest.json")["figures"]["generated"]["miou"]
+    return {
+        "teacher_generated": teacher,
+        "student_generated": score(run / "student", samples.images, masks, labels),
+        "student_held_out": score(run / "student", pictures, truth, labels),
+    }
+
+
+@torch.no_grad()
+def score(folder: Path, pictures: Tensor, truth: Tensor, labels: LabelSet) -> float:
+    student, _ = load_student(folder)
+    masks = torch.cat([student(part).argmax(1) for part in pictures.split(50)])
+    return float(iou_figures(confusion_matrix(truth, masks, len(labels)), labels.names)["miou"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--at-once", type=int, default=2, help="runs side by side, a core each")
+    options = parser.parse_args()
+
+    threads = max(1, (os.cpu_count() or 1) // options.at_once)
+    figures: dict[str, Any] = {}
+    # Ways without a parent first: the others take up what these have made.
+    for with_parent in (False, True):
+        names = [name for name in options.ways if bool(WAYS[name].parent) == with_parent]
+        jobs = [(name, seed) for seed in range(options.seeds) for name in names]
+        with ThreadPoolExecutor(options.at_once) as pool:
+            rows = pool.map(
+                partial(run_way, out=options.out, threads=threads), *zip(*jobs, strict=True)
+            )
+            for (name, _), row in zip(jobs, rows, strict=True):
+                figures.setdefault(name, []).append(row)
+                print(f"{name}: {row}", file=sys.stderr)
+    result = {
+        name: {
+            key: {
+                "mean": statistics.mean(row[key] for row in rows),
+                "deviation": statistics.stdev(row[key] for row in rows) if len(rows) > 1 else None,
+                "each": [row[key] for row in rows],
+            }
+            for key in rows[0]
+        }
+        for name, rows in figures.items()
+    }
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    about = {"seeds": options.seeds, "torch": torch.__version__, "machine": machine}
+    print(json.dumps({"ways": result, **about}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

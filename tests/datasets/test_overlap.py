@@ -1,0 +1,42 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from datasets.overlap import ahead
+
+
+def test_results_come_in_order_and_not_too_many_are_made_ahead():
+    drawn, lock = [], threading.Lock()
+
+    def items():
+        for i in range(20):
+            with lock:
+                drawn.append(i)
+            yield i
+
+    with ThreadPoolExecutor(4) as pool:
+        for i, made in enumerate(ahead(pool, lambda i: i * i, items(), 3)):
+            assert made == i * i
+            assert len(drawn) <= i + 4
+
+
+def test_the_next_one_is_made_while_the_last_one_is_used():
+    """Each result waits for the next to be begun: without overlap this would stand still."""
+    begun = [threading.Event() for _ in range(6)]
+
+    def make(i):
+        begun[i].set()
+        return i
+
+    with ThreadPoolExecutor(1) as pool:
+        for i in ahead(pool, make, range(5), 1):
+            assert i == 4 or begun[i + 1].wait(10)
+
+
+def test_an_error_reaches_who_asks():
+    def fail(i):
+        raise ValueError(f"item {i}")
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="item 0"):
+        next(ahead(pool, fail, range(3), 1))

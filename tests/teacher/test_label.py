@@ -1,0 +1,177 @@
+"""The label stage as people run it: real generator, real teacher, real processes."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from datasets.artifacts import UserError, read_json
+from datasets.pseudo_labels import PseudoLabels, read_scores, shard_name
+from teacher.fewshot import image_score, uncertainty
+from teacher.label import Labeller, LabelStage, OnlineSamples
+from teacher.sampling import random_inputs, styles_of
+from tests.conftest import LABELS, ROOT, Chain, environment, ranks, run_cli
+
+OPTIONS = (
+    "--teacher.network.members", 2, "--label.count", 60, "--label.per_shard", 8, "--label.batch", 4,
+    "--label.top_k", 3, "--label.drop", 0.1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def taught(chain: Chain) -> Path:
+    """A run with an ensemble of two teachers, and its labels."""
+    run = chain.folder / "ensemble"
+    for stage in ("teacher", "label"):
+        made = run_cli(stage, "--config", chain.config, "--run.dir", run, *OPTIONS)
+        assert made.returncode == 0, made.stderr
+    return run
+
+
+def inputs(chain: Chain, run: Path) -> dict[str, Path]:
+    return {"generator": chain.generator, "teacher": run / "teacher", "labels": LABELS}
+
+
+def labeller(chain: Chain, run: Path, **options: object) -> Labeller:
+    config = LabelStage(count=60, batch=4, **options)
+    return Labeller(config, inputs(chain, run), torch.device("cpu"))
+
+
+def label_again(chain: Chain, taught: Path, run: Path, launcher: tuple[str, ...] = ()) -> None:
+    shutil.copytree(taught / "teacher", run / "teacher")
+    made = run_cli("label", "--config", chain.config, "--run.dir", run, *OPTIONS, launcher=launcher)
+    assert made.returncode == 0, made.stderr
+
+
+def assert_same_labels(mine: Path, theirs: Path) -> None:
+    names = sorted(path.name for path in theirs.glob("label/shard-*.zip"))
+    assert names == [shard_name(n) for n in range(8)]
+    for name in [*names, "pseudo_labels.json", "pseudo_labels.png"]:
+        assert (mine / "label" / name).read_bytes() == (theirs / "label" / name).read_bytes()
+
+
+def test_stored_samples_are_what_generator_and_teacher_say(chain, taught):
+    """Sample 13 by hand, from nothing but seed and number."""
+    made, store = labeller(chain, taught), PseudoLabels(taught / "label")
+    generator, seed = made.generator, LabelStage().seed
+    with torch.no_grad():
+        z, noise = random_inputs(generator, seed, [13])
+        image, features = generator.synthesis(styles_of(generator, z, 1.0), noise)
+        members = made.teacher(features).softmax(2)
+    sample = store.sample(13)
+    shown = ((image[0] + 1) * 127.5).round().clamp(0, 255)
+    assert (shown - sample.image).abs().max() <= 1
+    ranked = members.mean(1)[0].sort(0, descending=True)
+    assert (ranked.indices[0] == sample.mask).float().mean() > 0.99
+    assert (ranked.values[0] * 255 - sample.confidence).abs().max() <= 1
+    assert (ranked.values[1:3] * 255 - sample.runners_up[1::2]).abs().max() <= 1
+    assert (ranked.indices[1:3] == sample.runners_up[0::2]).float().mean() > 0.99
+    score = image_score(uncertainty(members)).item()
+    assert read_scores(taught / "label", 8)[13] == pytest.approx(score, abs=1e-5)
+
+
+def test_the_most_uncertain_tenth_is_dropped(taught):
+    scores, store = read_scores(taught / "label", 8), PseudoLabels(taught / "label")
+    dropped = read_json(taught / "label/pseudo_labels.json")["dropped"]
+    assert len(dropped) == 6 and len(store) == 54
+    assert min(scores[i] for i in dropped) >= max(scores[i] for i in store.kept)
+    assert read_json(taught / "label/manifest.json")["figures"]["dropped"] == 6
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_any_number_of_processes_makes_the_same_bytes(chain, taught, tmp_path, processes):
+    label_again(chain, taught, tmp_path, ranks(processes))
+    assert read_json(tmp_path / "label/manifest.json")["processes"] == processes
+    assert_same_labels(tmp_path, taught)
+
+
+def test_killed_at_ten_random_moments_it_loses_and_changes_nothing(chain, taught, tmp_path):
+    shutil.copytree(taught / "teacher", tmp_path / "teacher")
+    command = [
+        sys.executable, str(ROOT / "train.py"), "label", "--config", str(chain.config),
+        "--run.dir", str(tmp_path), *map(str, OPTIONS),
+    ]  # fmt: skip
+    moment, finished = random.Random(0), dict[str, bytes]()
+    for _ in range(10):
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment(), start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            process.stderr.read(1)  # the progress bar: work has begun
+            time.sleep(moment.uniform(0, 0.15))
+            os.killpg(process.pid, signal.SIGKILL)
+        now = {p.name: p.read_bytes() for p in tmp_path.glob("label/shard-*.zip")}
+        assert finished.items() <= now.items()
+        finished = now
+    assert finished, "no shard was finished between any two kills"
+    made = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    assert_same_labels(tmp_path, taught)
+    assert not list(tmp_path.glob("label/.*partial"))
+
+
+def test_a_set_that_the_disk_has_no_room_for_is_refused_first(chain, taught, tmp_path):
+    shutil.copytree(taught / "teacher", tmp_path / "teacher")
+    made = run_cli(
+        "label", "--config", chain.config, "--run.dir", tmp_path, "--teacher.network.members", 2,
+        "--label.count", 10**12, "--label.per_shard", 10**11,
+    )  # fmt: skip
+    assert made.returncode == 2
+    assert "GiB are free" in made.stderr and "Traceback" not in made.stderr
+    assert not list(tmp_path.glob("label/*.zip"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(chain, taught, tmp_path):
+    shutil.copytree(taught / "teacher", tmp_path / "teacher")
+    shutil.copytree(taught / "label", tmp_path / "label")
+    for name in ("manifest.json", shard_name(5), "pseudo_labels.json"):
+        (tmp_path / "label" / name).unlink()
+    (tmp_path / "label" / f".{shard_name(5)}.partial").symlink_to("/dev/full")
+    before = {p.name: p.read_bytes() for p in tmp_path.glob("label/shard-*.zip")}
+    command = ("label", "--config", chain.config, "--run.dir", tmp_path, *OPTIONS)
+    made = run_cli(*command)
+    assert made.returncode == 2
+    assert "the disk is full" in made.stderr and "Traceback" not in made.stderr
+    assert {p.name: p.read_bytes() for p in tmp_path.glob("label/shard-*.zip")} == before
+    made = run_cli(*command)  # the link is gone, as when room was made
+    assert made.returncode == 0, made.stderr
+    assert_same_labels(tmp_path, taught)
+
+
+def test_samples_made_online_are_the_stored_ones(chain, taught):
+    online = OnlineSamples(labeller(chain, taught, top_k=3))
+    store = PseudoLabels(taught / "label")
+    numbers = [41, 3, 3, 17, 58]
+    for number, mine in zip(numbers, online.__getitems__(numbers), strict=True):
+        theirs = store.sample(number)
+        assert (mine.image.int() - theirs.image.int()).abs().max() <= 1
+        assert (mine.mask == theirs.mask).float().mean() > 0.99
+        assert mine.runners_up.shape == theirs.runners_up.shape
+
+
+def test_impossible_options_are_refused(chain, taught):
+    with pytest.raises(UserError, match=r"label\.drop is 1\.0"):
+        LabelStage(drop=1.0)
+    with pytest.raises(UserError, match=r"label\.top_k is 0"):
+        LabelStage(top_k=0)
+    with pytest.raises(UserError, match=r"label\.top_k is 9, but the label set has 8 classes"):
+        labeller(chain, taught, top_k=9)
+
+
+def test_a_teacher_of_another_generator_is_refused(chain, taught, tmp_path):
+    shutil.copytree(taught / "teacher", tmp_path / "teacher")
+    about = json.loads((tmp_path / "teacher/teacher.json").read_text())
+    about["features"]["16.1"] += 1
+    (tmp_path / "teacher/teacher.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match="features of another generator"):
+        labeller(chain, tmp_path)
