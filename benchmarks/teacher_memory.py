@@ -1,6 +1,6 @@
 """How much memory does it take to fit a teacher? The stage itself, at a real generator's size. Prints JSON.
 
-    python benchmarks/teacher.py --out runs/teacher_memory
+    python benchmarks/teacher_memory.py --out runs/teacher_memory
 
 A StyleGAN2 config-f of random weights, annotated samples whose masks are rendered faces': the figures are
 about memory and time alone. `dense_gib` is what the upsampled, concatenated features of all samples would
