@@ -3,11 +3,23 @@
 import math
 
 import torch.nn.functional as F
-from torch import Tensor, cat, nn, randn
+from torch import Tensor, cat, nn, outer, randn
 
-from teacher.stylegan2 import EqualLinear, lrelu, with_blur
+from teacher.stylegan2 import EqualLinear, lrelu
 
 _GROUP = 4  # samples that share one standard deviation
+
+
+def with_blur(weight: Tensor, gain: float = 1.0) -> Tensor:
+    """Kernels [O, I, k, k] joined with the low-pass filter [1, 3, 3, 1]: [O, I, k + 3, k + 3].
+
+    Filters commute, so that one strided convolution with the joined kernel equals filtering and
+    convolving in turn, borders included, without a pass over full-size activations for the filter.
+    """
+    taps = weight.new_tensor([1.0, 3.0, 3.0, 1.0])
+    kernel = (outer(taps, taps) * (gain / 64)).expand(1, 1, 4, 4)
+    joined = F.conv2d(weight.flatten(0, 1).unsqueeze(1), kernel, padding=3)
+    return joined.view(*weight.shape[:2], *joined.shape[2:])
 
 
 class EqualConv(nn.Module):

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 Interpolation = Literal["nearest", "bilinear"]
 
+_OUTPUTS = 32  # output channels at once: what lies between stays small, however wide the layer
+
 
 def upsample(features: Sequence[Tensor], size: int, mode: Interpolation) -> Tensor:
     """The hypercolumn itself, [B, sum of C, S, S]: the dense path that the layer below avoids."""
@@ -57,11 +59,14 @@ class HypercolumnConv(nn.Module):
         for side, group in groupby(zip(features, weights, strict=True), lambda fw: fw[0].shape[-1]):
             maps, kernels = zip(*group, strict=True)
             x, kernel = torch.cat(maps, 1), torch.cat(kernels, 1)
-            full = side == self.size
-            part = F.conv2d(x, kernel, padding=1) if full else self._upsampled(x, kernel)
-            total = part if total is None else total + part
+            if side == self.size:
+                part = F.conv2d(x, kernel, padding=1)
+            else:
+                parts = [self._upsampled(x, some) for some in kernel.split(_OUTPUTS)]
+                part = torch.cat(parts, 1)
+            total = part if total is None else total.add_(part)
         assert total is not None
-        return total + self.bias[:, None, None]
+        return total.add_(self.bias[:, None, None])
 
     def _upsampled(self, x: Tensor, kernel: Tensor) -> Tensor:
         batch, channels, side, _ = x.shape

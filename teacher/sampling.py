@@ -90,12 +90,13 @@ def chunks(generator: Generator, numbers: list[int]) -> Iterator[list[int]]:
 def samples_at_once(generator: Generator) -> int:
     """How many samples may be drawn at once.
 
-    Their features are kept within 128 MiB, or a thirty-second of a GPU's memory, where one sample fits. A
-    function of generator and device alone: what is free at the moment must not change a result.
+    Their features are kept within 8 MiB, which a processor's cache holds, or a thirty-second of a GPU's
+    memory; a larger sample goes alone. What is free at the moment plays no part: it must not change a
+    result.
     """
     sides = zip(generator.feature_channels, generator.noise_shapes, strict=True)
     features = 4 * sum(channels * height * width for channels, (height, width) in sides)
-    device, memory = generator.w_mean.device, 2**27
+    device, memory = generator.w_mean.device, 2**23
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory // 32
     return int(max(1, min(32, memory // features)))

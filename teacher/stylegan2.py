@@ -78,16 +78,11 @@ class EqualLinear(nn.Module):
         return F.linear(x, self.weight * self.scale, self.bias * self.rate)
 
 
-def with_blur(weight: Tensor, gain: float = 1.0) -> Tensor:
-    """Kernels [O, I, k, k] joined with the low-pass filter [1, 3, 3, 1]: [O, I, k + 3, k + 3].
-
-    Filters commute, so that one strided convolution with the joined kernel equals filtering and
-    convolving in turn, borders included, without a pass over full-size activations for the filter.
-    """
-    taps = weight.new_tensor([1.0, 3.0, 3.0, 1.0])
-    kernel = (torch.outer(taps, taps) * (gain / 64)).expand(1, 1, 4, 4)
-    joined = F.conv2d(weight.flatten(0, 1).unsqueeze(1), kernel, padding=3)
-    return joined.view(*weight.shape[:2], *joined.shape[2:])
+def low_pass(x: Tensor) -> Tensor:
+    """Filter [B, C, h, w] with [1, 3, 3, 1] behind an upsampling by two: [B, C, h - 1, w - 1]."""
+    taps = x.new_tensor([0.25, 0.75, 0.75, 0.25])
+    kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 4, 4)
+    return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
 
 
 class UpsampleRGB(nn.Module):
@@ -126,9 +121,7 @@ class ModulatedConv(nn.Module):
         weight = self.weight * self.scale
         x = x * style[:, :, None, None].to(x.dtype)
         if self.up:
-            # Transposed 3x3 with stride two, then the filter over the zero-padded result.
-            kernel = with_blur(weight, gain=4.0).transpose(0, 1)
-            x = F.conv_transpose2d(x, kernel, stride=2, padding=2)
+            x = low_pass(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
         else:
             x = F.conv2d(x, weight, padding=self.padding)
         if self.demodulate:

@@ -12,7 +12,8 @@ SIDES = [(4, 8, 8, 16), (3, 5, 7, 16), (16,), (1, 16, 16), (5, 32, 20)]
 def test_equals_the_convolution_over_the_concatenation(mode, sides):
     torch.manual_seed(0)
     channels = [3 + i for i in range(len(sides))]
-    layer = HypercolumnConv(channels, 6, 16, mode).double()
+    # More outputs than are made at once.
+    layer = HypercolumnConv(channels, 40, 16, mode).double()
     features = [torch.randn(2, c, s, s).double() for c, s in zip(channels, sides, strict=True)]
     dense_features = [f.clone().requires_grad_() for f in features]
     features = [f.requires_grad_() for f in features]

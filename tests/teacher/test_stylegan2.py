@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from teacher.discriminator import Discriminator, EqualConv
-from teacher.stylegan2 import Generator, GeneratorConfig, ModulatedConv, UpsampleRGB, with_blur
+from teacher.discriminator import Discriminator, EqualConv, with_blur
+from teacher.stylegan2 import Generator, GeneratorConfig, ModulatedConv, UpsampleRGB
 
 CONFIG = GeneratorConfig(channels=(12, 10, 8), latent_size=6, mapping_layers=3)
 
