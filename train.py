@@ -131,7 +131,7 @@ def _train_student(config: StudentStage | OnlineStudent, folder: StageFolder) ->
     """The stage `student`, given what it may not know of: the generator."""
     if isinstance(config, StudentStage):
         return fit_student(config, folder)
-    labeller = Labeller(config.label, folder.inputs, PartialState().device)
+    labeller = Labeller.load(config.label, folder.inputs, PartialState().device)
     return fit_student(config.student, folder, OnlineSamples(labeller))
 
 

@@ -8,7 +8,7 @@ finished shards are being written.
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -88,21 +88,27 @@ class Scored(NamedTuple):
 class Labeller:
     """Draws samples by number and labels them.
 
-    Args:
-        inputs: where `generator`, `teacher` and `labels` lie.
+    Raises:
+        UserError: `top_k` is beyond the label set.
     """
 
-    def __init__(self, config: LabelStage, inputs: dict[str, Path], device: torch.device) -> None:
-        self.config, self.device = config, device
-        self.labels = LabelSet.load(inputs["labels"])
-        if config.top_k > len(self.labels):
+    def __init__(
+        self, config: LabelStage, generator: Generator, teacher: FewShotCNN, labels: LabelSet
+    ) -> None:
+        if config.top_k > len(labels):
             raise UserError(
-                f"label.top_k is {config.top_k}, but the label set has {len(self.labels)} classes."
+                f"label.top_k is {config.top_k}, but the label set has {len(labels)} classes."
             )
-        self.generator: Generator = load_generator(inputs["generator"], device)
-        self.teacher: FewShotCNN = load_teacher(inputs["teacher"], self.generator.features)
-        self.teacher.to(device)
-        self.batch = config.batch or samples_at_once(self.generator)
+        self.config, self.generator, self.teacher, self.labels = config, generator, teacher, labels
+        self.device = generator.w_mean.device
+        self.batch = config.batch or samples_at_once(generator)
+
+    @staticmethod
+    def load(config: LabelStage, inputs: Mapping[str, Path], device: torch.device) -> "Labeller":
+        """Read the inputs `generator`, `teacher` and `labels`."""
+        generator = load_generator(inputs["generator"], device)
+        teacher = load_teacher(inputs["teacher"], generator.features).to(device)
+        return Labeller(config, generator, teacher, LabelSet.load(inputs["labels"]))
 
     def batches(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         for start in range(0, len(numbers), self.batch):
@@ -142,7 +148,7 @@ def label_samples(config: LabelStage, folder: StageFolder) -> Result:
     Reads the inputs `generator`, `teacher` and `labels`. Finished shards of an interrupted run stay.
     """
     state = PartialState()
-    labeller = Labeller(config, folder.inputs, state.device)
+    labeller = Labeller.load(config, folder.inputs, state.device)
     shards = range(-(-config.count // config.per_shard))
     missing = [n for n in shards if not (folder.path / shard_name(n)).exists()]
     if len(missing) < len(shards):
@@ -150,7 +156,7 @@ def label_samples(config: LabelStage, folder: StageFolder) -> Result:
     if missing and state.is_main_process:
         _check_space(labeller, folder.path, len(missing) * config.per_shard)
     state.wait_for_everyone()  # all ranks have seen the same shards
-    _produce(labeller, missing[state.process_index :: state.num_processes], folder.path)
+    produce(labeller, missing[state.process_index :: state.num_processes], folder.path)
     state.wait_for_everyone()
     if not state.is_main_process:
         return Result([], {})
@@ -174,8 +180,13 @@ def label_samples(config: LabelStage, folder: StageFolder) -> Result:
     return Result([INDEX, PICTURE, *(shard_name(n) for n in shards)], figures)
 
 
-def _produce(labeller: Labeller, shards: Sequence[int], folder: Path) -> None:
-    """The line: random inputs -> labelled samples -> PNG files -> shards, all stations at work at once."""
+def produce(labeller: Labeller, shards: Sequence[int], folder: Path) -> None:
+    """The line: random inputs -> labelled samples -> PNG files -> shards, all stations at work at once.
+
+    Args:
+        shards: numbers of the shards to make.
+        folder: where they go.
+    """
     state = PartialState()
     content = {shard: _numbers(labeller.config, shard) for shard in shards}
     batches = [batch for numbers in content.values() for batch in labeller.batches(numbers)]

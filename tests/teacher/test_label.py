@@ -42,7 +42,7 @@ def inputs(chain: Chain, run: Path) -> dict[str, Path]:
 
 def labeller(chain: Chain, run: Path, **options: object) -> Labeller:
     config = LabelStage(count=60, batch=4, **options)
-    return Labeller(config, inputs(chain, run), torch.device("cpu"))
+    return Labeller.load(config, inputs(chain, run), torch.device("cpu"))
 
 
 def label_again(chain: Chain, taught: Path, run: Path, launcher: tuple[str, ...] = ()) -> None:
