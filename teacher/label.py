@@ -38,11 +38,12 @@ from datasets.pseudo_labels import (
 )
 from teacher.fewshot import FewShotCNN, image_score, load_teacher, uncertainty
 from teacher.generators import load_generator
-from teacher.sampling import random_inputs, samples_at_once, styles_of, to_uint8
+from teacher.sampling import chunks, random_inputs, styles_of, to_uint8
 from teacher.stylegan2 import Generator
 
 PICTURE = "pseudo_labels.png"
 _THREADS = min(8, os.cpu_count() or 1)
+_AHEAD = 64  # samples that wait for their files, at most, beside a batch
 _SHOWN = 8
 
 
@@ -101,7 +102,6 @@ class Labeller:
             )
         self.config, self.generator, self.teacher, self.labels = config, generator, teacher, labels
         self.device = generator.w_mean.device
-        self.batch = config.batch or samples_at_once(generator)
 
     @staticmethod
     def load(config: LabelStage, inputs: Mapping[str, Path], device: torch.device) -> "Labeller":
@@ -111,8 +111,8 @@ class Labeller:
         return Labeller(config, generator, teacher, LabelSet.load(inputs["labels"]))
 
     def batches(self, numbers: Sequence[int]) -> Iterator[list[int]]:
-        for start in range(0, len(numbers), self.batch):
-            yield list(numbers[start : start + self.batch])
+        """Numbers of samples that are made at once."""
+        return chunks(self.generator, numbers, self.config.batch)
 
     def inputs(self, numbers: list[int]) -> tuple[Tensor, list[Tensor]]:
         """z and noise of samples, on the CPU."""
@@ -198,7 +198,7 @@ def produce(labeller: Labeller, shards: Sequence[int], folder: Path) -> None:
         inputs = ahead(helpers, labeller.inputs, batches, 2)
         samples = chain.from_iterable(map(labeller, inputs))
         numbered = zip(chain.from_iterable(batches), samples, strict=True)
-        encoded = ahead(helpers, labeller.encode, numbered, 4 * _THREADS + labeller.batch)
+        encoded = ahead(helpers, labeller.encode, numbered, _AHEAD)
         shown = tqdm(
             encoded, total=sum(map(len, batches)), unit="img", disable=not state.is_main_process,
             desc="label" + f", 1 of {state.num_processes} processes" * (state.num_processes > 1),

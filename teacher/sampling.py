@@ -4,7 +4,7 @@ Sample number i of a seed is a pure function of (generator, seed, i): z and the 
 a random state of its own. Samples of given latents have the checkpoint's constant noise.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +80,13 @@ def draw(generator: Generator, latents: Latents, numbers: list[int]) -> Samples:
     )
 
 
-def chunks(generator: Generator, numbers: list[int]) -> Iterator[list[int]]:
-    """Numbers of samples that are drawn at once."""
-    step = samples_at_once(generator)
+def chunks(
+    generator: Generator, numbers: Sequence[int], step: int | None = None
+) -> Iterator[list[int]]:
+    """Numbers of samples that are drawn at once, `step` of them or as many as suit the device."""
+    step = step or samples_at_once(generator)
     for start in range(0, len(numbers), step):
-        yield numbers[start : start + step]
+        yield list(numbers[start : start + step])
 
 
 def samples_at_once(generator: Generator) -> int:
