@@ -40,3 +40,17 @@ def test_weights_are_those_of_an_ordinary_convolution():
     features = [torch.randn(1, 3, 4, 4), torch.randn(1, 4, 8, 8)]
     expected = ordinary(upsample(features, 8, "nearest"))
     assert torch.allclose(layer(features), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_half_precision_stays_near_the_dense_path_in_full(mode):
+    torch.manual_seed(0)
+    layer = HypercolumnConv([16, 8, 8], 24, 32, mode)
+    features = [torch.randn(2, c, s, s) for c, s in ((16, 8), (8, 16), (8, 32))]
+    dense = F.conv2d(upsample(features, 32, mode), layer.weight, layer.bias, padding=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        fast = layer(features)
+        fast.float().square().mean().backward()
+    assert fast.dtype == torch.bfloat16
+    assert (fast.float() - dense).abs().mean() < 0.01 * dense.abs().mean()
+    assert layer.weight.grad is not None and layer.weight.grad.isfinite().all()
