@@ -3,27 +3,17 @@
 import math
 
 import torch.nn.functional as F
-from torch import Tensor, cat, nn, outer, randn
+from torch import Tensor, cat, nn, randn
 
-from teacher.stylegan2 import EqualLinear, lrelu
+from teacher.stylegan2 import EqualLinear, low_pass_kernel, lrelu
 
 _GROUP = 4  # samples that share one standard deviation
 
 
-def with_blur(weight: Tensor, gain: float = 1.0) -> Tensor:
-    """Kernels [O, I, k, k] joined with the low-pass filter [1, 3, 3, 1]: [O, I, k + 3, k + 3].
-
-    Filters commute, so that one strided convolution with the joined kernel equals filtering and
-    convolving in turn, borders included, without a pass over full-size activations for the filter.
-    """
-    taps = weight.new_tensor([1.0, 3.0, 3.0, 1.0])
-    kernel = (outer(taps, taps) * (gain / 64)).expand(1, 1, 4, 4)
-    joined = F.conv2d(weight.flatten(0, 1).unsqueeze(1), kernel, padding=3)
-    return joined.view(*weight.shape[:2], *joined.shape[2:])
-
-
 class EqualConv(nn.Module):
     """Convolution with equalised learning rate; `down` halves the size behind a low-pass."""
+
+    kernel: Tensor
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, down: bool = False, bias: bool = True
@@ -31,14 +21,18 @@ class EqualConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(randn(outputs) * 0) if bias else None
-        self.scale = 1 / math.sqrt(inputs * kernel * kernel)
-        self.stride, self.padding = (2, kernel // 2 + 1) if down else (1, kernel // 2)
+        self.scale, self.padding, self.down = 1 / math.sqrt(inputs * kernel**2), kernel // 2, down
+        if down:
+            self.register_buffer("kernel", low_pass_kernel(inputs), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight * self.scale
-        if self.stride == 2:
-            weight = with_blur(weight)
-        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+        if not self.down:
+            return F.conv2d(x, weight, self.bias, padding=self.padding)
+        # Filter at full size: a depthwise convolution with a stride is slow in half precision.
+        kernel = self.kernel.to(x.dtype)
+        x = F.conv2d(x, kernel, padding=self.padding + 1, groups=x.shape[1])
+        return F.conv2d(x, weight, self.bias, stride=2)
 
 
 class Block(nn.Module):

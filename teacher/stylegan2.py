@@ -78,24 +78,22 @@ class EqualLinear(nn.Module):
         return F.linear(x, self.weight * self.scale, self.bias * self.rate)
 
 
-def low_pass(x: Tensor) -> Tensor:
-    """Filter [B, C, h, w] with [1, 3, 3, 1] behind an upsampling by two: [B, C, h - 1, w - 1]."""
-    taps = x.new_tensor([0.25, 0.75, 0.75, 0.25])
-    kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 4, 4)
-    return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
+def low_pass_kernel(channels: int) -> Tensor:
+    """The filter [1, 3, 3, 1] in both directions for a depthwise convolution, [C, 1, 4, 4]; sums to one."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    return torch.outer(taps, taps).repeat(channels, 1, 1, 1)
 
 
 class UpsampleRGB(nn.Module):
-    """Twice the size by the same filter, for the image that the skips add up."""
+    """Twice the size by the low-pass filter, for the image that the skips add up."""
+
+    kernel: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-        kernel = torch.outer(taps, taps) / 16
-        self.register_buffer("kernel", kernel.expand(3, 1, 4, 4).clone(), persistent=False)
+        self.register_buffer("kernel", 4 * low_pass_kernel(3), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        assert isinstance(self.kernel, Tensor)
         return F.conv_transpose2d(x, self.kernel.to(x.dtype), stride=2, padding=1, groups=3)
 
 
@@ -106,6 +104,8 @@ class ModulatedConv(nn.Module):
     convolution with per-sample weights, and runs as one dense kernel on every device.
     """
 
+    kernel: Tensor
+
     def __init__(
         self, inputs: int, outputs: int, kernel: int, w_dim: int, up: bool, demodulate: bool
     ) -> None:
@@ -115,13 +115,16 @@ class ModulatedConv(nn.Module):
         self.scale = 1 / math.sqrt(inputs * kernel * kernel)
         self.padding, self.demodulate = kernel // 2, demodulate
         self.up = up
+        if up:
+            self.register_buffer("kernel", 4 * low_pass_kernel(outputs), persistent=False)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w)
         weight = self.weight * self.scale
         x = x * style[:, :, None, None].to(x.dtype)
         if self.up:
-            x = low_pass(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+            x = F.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
         else:
             x = F.conv2d(x, weight, padding=self.padding)
         if self.demodulate:
