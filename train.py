@@ -131,6 +131,10 @@ def _train_student(config: StudentStage | OnlineStudent, folder: StageFolder) ->
     """The stage `student`, given what it may not know of: the generator."""
     if isinstance(config, StudentStage):
         return fit_student(config, folder)
+    if config.label.drop:
+        PartialState().print(
+            "warning: label.drop is ignored: online, the most uncertain samples cannot be known first"
+        )
     labeller = Labeller.load(config.label, folder.inputs, PartialState().device)
     return fit_student(config.student, folder, OnlineSamples(labeller))
 

@@ -212,11 +212,12 @@ def test_a_student_of_online_samples_resumes_exactly(chain, finished, tmp_path):
 def test_two_ranks_distil_online_from_soft_labels(chain, tmp_path):
     made = run_cli(
         "distill", "--config", chain.config, "--run.dir", tmp_path, "--student.source", "online",
-        "--label.top_k", 8, "--student.targets", "soft", "--teacher.network.members", 2,
-        launcher=ranks(2),
+        "--label.top_k", 8, "--label.drop", 0.1, "--student.targets", "soft",
+        "--teacher.network.members", 2, launcher=ranks(2),
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "label: skipped" in made.stdout
+    assert made.stdout.count("warning: label.drop is ignored") == 1
     assert not (tmp_path / "label").exists()
     assert read_json(tmp_path / "student/manifest.json")["processes"] == 2
     assert read_json(tmp_path / "student/manifest.json")["config"]["label"]["top_k"] == 8
