@@ -38,7 +38,7 @@ from datasets.pseudo_labels import (
 )
 from teacher.fewshot import FewShotCNN, image_score, load_teacher, uncertainty
 from teacher.generators import load_generator
-from teacher.sampling import chunks, random_inputs, styles_of, to_uint8
+from teacher.sampling import chunks, random_inputs, samples_at_once, styles_of, to_uint8
 from teacher.stylegan2 import Generator
 
 PICTURE = "pseudo_labels.png"
@@ -102,6 +102,9 @@ class Labeller:
             )
         self.config, self.generator, self.teacher, self.labels = config, generator, teacher, labels
         self.device = generator.w_mean.device
+        network = teacher.config
+        widest = network.members * max(network.widths) * teacher.first.size**2
+        self.batch = config.batch or samples_at_once(generator, widest)
 
     @staticmethod
     def load(config: LabelStage, inputs: Mapping[str, Path], device: torch.device) -> "Labeller":
@@ -112,7 +115,7 @@ class Labeller:
 
     def batches(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         """Numbers of samples that are made at once."""
-        return chunks(self.generator, numbers, self.config.batch)
+        return chunks(self.generator, numbers, self.batch)
 
     def inputs(self, numbers: list[int]) -> tuple[Tensor, list[Tensor]]:
         """z and noise of samples, on the CPU."""

@@ -89,19 +89,22 @@ def chunks(
         yield list(numbers[start : start + step])
 
 
-def samples_at_once(generator: Generator) -> int:
+def samples_at_once(generator: Generator, beside: int = 0) -> int:
     """How many samples may be drawn at once.
 
-    Their features are kept within 8 MiB, which a processor's cache holds, or a thirty-second of a GPU's
-    memory; a larger sample goes alone. What is free at the moment plays no part: it must not change a
+    What they hold is kept within 16 MiB, which a processor's cache has room for, or a thirty-second of a
+    GPU's memory; a larger sample goes alone. What is free at the moment plays no part: it must not change a
     result.
+
+    Args:
+        beside: numbers that a sample holds beside its features.
     """
     sides = zip(generator.feature_channels, generator.noise_shapes, strict=True)
-    features = 4 * sum(channels * height * width for channels, (height, width) in sides)
-    device, memory = generator.w_mean.device, 2**23
+    features = sum(channels * height * width for channels, (height, width) in sides)
+    device, memory = generator.w_mean.device, 2**24
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory // 32
-    return int(max(1, min(32, memory // features)))
+    return int(max(1, min(32, memory // (4 * (features + beside)))))
 
 
 def read_latents(path: Path, size: int) -> Tensor:
