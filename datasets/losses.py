@@ -1,14 +1,32 @@
 """Losses that teacher and student share.
 
+Both divide by what the batch holds. Where a batch is spread over processes, `total` sums a tensor over
+all of them, so that the loss is the whole batch's.
+
 Shapes: B = batch, C = classes, H, W = pixels.
 """
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Total = Callable[[Tensor], Tensor]
+
+
+def alone(x: Tensor) -> Tensor:
+    """The sum over processes where there is one."""
+    return x
+
 
 def cross_entropy(
-    logits: Tensor, target: Tensor, weight: Tensor, ignore_index: int, soft: Tensor | None = None
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    ignore_index: int,
+    soft: Tensor | None = None,
+    total: Total = alone,
 ) -> Tensor:
     """Mean cross-entropy of logits [B, C, H, W], each pixel weighted by `weight` [B, H, W].
 
@@ -21,10 +39,13 @@ def cross_entropy(
         loss = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction="none")
     else:
         loss = F.cross_entropy(logits, soft, reduction="none")
-    return (loss * counted).sum() / counted.sum().clamp_min(1e-6)
+    lost, of = total(torch.stack([(loss * counted).sum(), counted.sum()]))
+    return lost / of.clamp_min(1e-6)
 
 
-def dice(logits: Tensor, target: Tensor, weight: Tensor, ignore_index: int) -> Tensor:
+def dice(
+    logits: Tensor, target: Tensor, weight: Tensor, ignore_index: int, total: Total = alone
+) -> Tensor:
     """One minus the soft Dice coefficient, averaged over the classes that the batch holds.
 
     After Milletari et al., "V-Net" (2016): every class counts alike, however small.
@@ -33,7 +54,8 @@ def dice(logits: Tensor, target: Tensor, weight: Tensor, ignore_index: int) -> T
     probability = logits.float().softmax(1) * counted
     clean = target.masked_fill(target == ignore_index, 0)
     truth = F.one_hot(clean, logits.shape[1]).permute(0, 3, 1, 2) * counted
-    overlap = (probability * truth).sum((0, 2, 3))
-    total = (probability + truth).sum((0, 2, 3))
-    present = truth.sum((0, 2, 3)) > 0
-    return 1 - (2 * overlap[present] / total[present]).mean()
+    overlap, both, present = total(
+        torch.stack([t.sum((0, 2, 3)) for t in (probability * truth, probability + truth, truth)])
+    )
+    seen = present > 0
+    return 1 - (2 * overlap[seen] / both[seen]).mean()

@@ -33,6 +33,7 @@ from datasets.pseudo_labels import PseudoLabels, soft_labels
 from datasets.state import Checkpoints, seed_everything
 from datasets.transforms import Augmentation, Augmented, Exact, Sample
 from student.network import ARCHITECTURE, WEIGHTS, NetworkConfig, Student, describe
+from student.parallel import share_batch_norm, total
 
 LAST = "last.safetensors"
 _VALIDATION_CHUNK = 50
@@ -179,6 +180,8 @@ def train_network(
     # Model, optimiser, average. Ranks start alike, since they draw from the same seed.
     seed_everything(config.seed)
     network = Student(config.network, len(labels)).to(memory_format=torch.channels_last)
+    average = ModelEmaV3(network, decay=config.ema, use_warmup=True).to(accelerator.device)
+    share_batch_norm(network, accelerator.device)
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [
@@ -186,7 +189,6 @@ def train_network(
         {"params": plain, "weight_decay": 0.0},
     ]
     optimiser = torch.optim.AdamW(groups, config.rate)
-    average = ModelEmaV3(network, decay=config.ema, use_warmup=True).to(accelerator.device)
     model, optimiser = accelerator.prepare(network, optimiser)
 
     # Take up an interrupted run.
@@ -225,9 +227,9 @@ def train_network(
         if config.targets == "soft":
             soft = soft_labels(target, weight, runners_up, len(labels))
         weight = weight**config.confidence
-        loss = cross_entropy(logits, target, weight, labels.ignore_index, soft)
+        loss = cross_entropy(logits, target, weight, labels.ignore_index, soft, total)
         if config.dice:
-            loss = loss + config.dice * dice(logits, target, weight, labels.ignore_index)
+            loss = loss + config.dice * dice(logits, target, weight, labels.ignore_index, total)
         if not torch.isfinite(loss):
             raise UserError(
                 f"the student's loss is {float(loss)} at step {step} (samples "

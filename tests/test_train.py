@@ -224,6 +224,27 @@ def test_two_ranks_distil_online_from_soft_labels(chain, tmp_path):
     assert (tmp_path / "export/student.onnx").exists()
 
 
+def test_the_loss_curve_does_not_depend_on_the_number_of_processes(chain, tmp_path):
+    """The batch is the run's; normalisation and losses see all of it, whoever holds which part."""
+    curves, weights = [], []
+    for launcher in ((), ranks(2)):
+        run = tmp_path / f"{bool(launcher)}"
+        made = run_cli(
+            "student", "--config", chain.config, "--run.dir", run, "--student.source", "faces",
+            "--student.faces", 40, "--student.precision", "no", "--student.evaluate_every", 1,
+            launcher=launcher,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stderr
+        lines = (run / "student/metrics.jsonl").read_text().splitlines()
+        curves.append([json.loads(line)["loss"] for line in lines])
+        weights.append(load_file(run / "student/last.safetensors"))
+        assert read_json(run / "student/manifest.json")["processes"] == (2 if launcher else 1)
+    assert len(curves[0]) == 12
+    assert curves[1] == pytest.approx(curves[0], rel=1e-3)
+    for name, value in weights[0].items():
+        assert torch.allclose(weights[1][name].float(), value.float(), atol=2e-2), name
+
+
 def test_two_ranks_train_the_generator(chain, tmp_path):
     made = run_cli("generator", "--config", chain.config, "--run.dir", tmp_path, launcher=ranks(2))
     assert made.returncode == 0, made.stderr

@@ -1,0 +1,73 @@
+"""Two real processes against one: normalisation and losses see the batch as a whole."""
+
+import copy
+import os
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from timm.layers import BatchNormAct2d
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from datasets.losses import cross_entropy, dice
+from student.parallel import share_batch_norm, total
+
+
+def make():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(),
+        nn.Conv2d(6, 6, 3, padding=1), BatchNormAct2d(6), nn.Conv2d(6, 4, 1),
+    )  # fmt: skip
+    images, weight = torch.randn(6, 3, 8, 8) * 3 + 1, torch.rand(6, 8, 8)
+    target = torch.randint(0, 4, (6, 8, 8))
+    target[:2] = 0  # the processes hold different classes
+    return network, images, target, weight
+
+
+def one_step(network, images, target, weight, **sums):
+    logits = network(images)
+    loss = cross_entropy(logits, target, weight, 255, **sums) + dice(
+        logits, target, weight, 255, **sums
+    )
+    loss.backward()
+    return loss.item()
+
+
+def work(rank: int, folder: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    network, *batch = make()
+    share_batch_norm(network, torch.device("cpu"))
+    shared = DistributedDataParallel(network)
+    loss = one_step(shared, *(t[3 * rank : 3 * rank + 3] for t in batch), total=total)
+    state = {"loss": loss, "ranks": dist.get_world_size(), "weights": network.state_dict()}
+    state["gradients"] = [p.grad for p in network.parameters()]
+    torch.save(state, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_take_the_step_of_one(tmp_path: Path):
+    mp.spawn(work, (str(tmp_path),), nprocs=2)
+    network, *batch = make()
+    before = copy.deepcopy(network.state_dict())
+    loss = one_step(network, *batch)
+    for rank in range(2):
+        made = torch.load(tmp_path / f"{rank}.pt")
+        assert made["ranks"] == 2
+        assert abs(made["loss"] - loss) < 1e-5
+        for mine, theirs in zip(made["gradients"], network.parameters(), strict=True):
+            assert torch.allclose(mine, theirs.grad, atol=1e-5)
+        for name, value in network.state_dict().items():
+            assert torch.allclose(made["weights"][name], value, atol=1e-5), name
+    assert not torch.equal(network[1].running_mean, before["1.running_mean"])
+
+
+def test_a_single_process_keeps_the_ordinary_layers():
+    network = make()[0]
+    share_batch_norm(network, torch.device("cpu"))
+    assert type(network[1]) is nn.BatchNorm2d
+    x = torch.ones(3)
+    assert total(x) is x
