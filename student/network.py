@@ -8,6 +8,7 @@ Shapes: B = batch, H, W = pixels, any size.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +46,34 @@ class NetworkConfig:
 
 def build_encoder(config: NetworkConfig) -> nn.Module:
     """Create the timm encoder; errors name the option and the remedy."""
+    create = partial(
+        timm.create_model, config.encoder, pretrained=config.pretrained, features_only=True,
+        out_indices=tuple(range(config.levels)),
+    )  # fmt: skip
     try:
-        return timm.create_model(
-            config.encoder, pretrained=config.pretrained, features_only=True,
-            out_indices=tuple(range(config.levels)),
-        )  # fmt: skip
-    except (RuntimeError, IndexError, AssertionError, AttributeError) as error:
+        try:
+            encoder = create(
+                dynamic_img_size=True
+            )  # transformers take one size only, if not told so
+        except TypeError:  # convolutions take any, and do not know the option
+            encoder = create()
+        side = 4 * max(encoder.feature_info.reduction())
+        sum(f.sum() for f in encoder.eval()(torch.zeros(1, 3, side, side))).backward()
+    except (RuntimeError, IndexError, AssertionError, AttributeError, TypeError) as error:
         raise UserError(
             f"student.network.encoder {config.encoder!r} with {config.levels} levels cannot be built "
-            f"({error}); see timm.list_models() for names and lower student.network.levels."
+            f"for pictures of any size ({error}); see timm.list_models() for names and lower "
+            "student.network.levels."
         ) from error
     except OSError as error:
         raise UserError(
             f"the weights of {config.encoder!r} cannot be downloaded ({type(error).__name__}): go "
             "online once to fill timm's cache, or set student.network.pretrained false."
         ) from error
+    for parameter in encoder.parameters():  # some families keep layers behind the last level
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None
+    return encoder.train()  # type: ignore[no-any-return]
 
 
 class Student(nn.Module):
@@ -79,21 +93,32 @@ class Student(nn.Module):
         self.detail = _conv(3, config.detail)
         self.join = _conv(width + config.detail, width // 2)
         self.classify = nn.Conv2d(width // 2, classes, 1)
+        # Transformers cut a picture into patches: its sides become multiples of the coarsest stride.
+        self.stride = max(self.encoder.feature_info.reduction())  # type: ignore[union-attr, operator]
+        self.channels_last = "NHWC" in str(getattr(self.encoder, "output_fmt", ""))
         about = getattr(self.encoder, "pretrained_cfg", None) or {}
         for name, default in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
             value = 255 * torch.tensor(about.get(name, default)).view(3, 1, 1)
             self.register_buffer(name, value)
 
     def forward(self, pictures: Tensor) -> Tensor:
+        height, width = pictures.shape[-2:]
         x = (pictures.float() - self.mean) / self.std
-        levels = self.encoder(x)
+        x = F.pad(x, (0, -width % self.stride, 0, -height % self.stride))
+        levels = self.features(x)
         y = self.merge[-1](self.lateral[-1](levels[-1]))
         for level, lateral, merge in zip(
             levels[-2::-1], self.lateral[-2::-1], self.merge[-2::-1], strict=True
         ):
             y = merge(lateral(level) + F.interpolate(y, level.shape[-2:], mode="nearest"))
         y = F.interpolate(y, x.shape[-2:], mode="bilinear", align_corners=False)
-        return self.classify(self.join(torch.cat([y, self.detail(x)], 1)))
+        logits = self.classify(self.join(torch.cat([y, self.detail(x)], 1)))
+        return logits[..., :height, :width]
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The encoder's maps [B, C, h, w] of a normalised picture, from the finest on."""
+        levels = self.encoder(x)
+        return [f.permute(0, 3, 1, 2) for f in levels] if self.channels_last else list(levels)
 
 
 def _conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -137,7 +162,6 @@ def load_encoder(source: str, device: torch.device) -> Callable[[Tensor], Tensor
 
     def encode(pictures: Tensor) -> Tensor:
         x = (pictures.to(device).float() - network.mean) / network.std
-        features: Tensor = network.encoder(x)[-1]
-        return features.mean((2, 3))
+        return network.features(x)[-1].mean((2, 3))
 
     return encode

@@ -232,6 +232,8 @@ def test_the_loss_curve_does_not_depend_on_the_number_of_processes(chain, tmp_pa
         made = run_cli(
             "student", "--config", chain.config, "--run.dir", run, "--student.source", "faces",
             "--student.faces", 40, "--student.precision", "no", "--student.evaluate_every", 1,
+            "--student.network.encoder", "mobilenetv4_conv_small_050",
+            "--student.network.levels", 3,  # leaves layers behind it unused
             launcher=launcher,
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
@@ -242,7 +244,7 @@ def test_the_loss_curve_does_not_depend_on_the_number_of_processes(chain, tmp_pa
     assert len(curves[0]) == 12
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
     for name, value in weights[0].items():
-        assert torch.allclose(weights[1][name].float(), value.float(), atol=2e-2), name
+        assert torch.allclose(weights[1][name].float(), value.float(), rtol=2e-2, atol=2e-2), name
 
 
 def test_two_ranks_train_the_generator(chain, tmp_path):

@@ -1,33 +1,96 @@
+import warnings
+
+import onnxruntime
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
-from datasets.artifacts import UserError
-from student.network import NetworkConfig, Student
-
-TINY = NetworkConfig("resnet10t", levels=2, width=8, detail=4)
-
-
-@pytest.mark.parametrize("encoder", ["regnetx_002", "mobilenetv4_conv_small_050", "convnext_atto"])
-@pytest.mark.parametrize("size", [(64, 64), (32, 96)])
-def test_any_encoder_gives_logits_at_the_pictures_size(encoder, size):
-    student = Student(NetworkConfig(encoder, levels=3, width=16, detail=4), 5).eval()
-    with torch.no_grad():
-        logits = student(torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8))
-    assert logits.shape == (2, 5, *size)
+from datasets.artifacts import UserError, write_json
+from student.export import Deployed
+from student.network import ARCHITECTURE, WEIGHTS, NetworkConfig, Student, describe, load_student
 
 
-def test_odd_sizes():
-    student = Student(TINY, 4).eval()
-    with torch.no_grad():
-        assert student(torch.zeros(1, 3, 37, 53)).shape == (1, 4, 37, 53)
+class EncoderContract:
+    """What every family of encoders must do. Subclasses name one of it."""
+
+    config: NetworkConfig
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def student(cls):
+        torch.manual_seed(0)
+        return Student(cls.config, 5).eval()
+
+    @pytest.mark.parametrize("size", [(64, 64), (32, 96), (37, 53), (100, 64)])
+    def test_logits_at_the_pictures_size(self, student, size):
+        with torch.no_grad():
+            logits = student(torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8))
+        assert logits.shape == (1, 5, *size)
+        assert logits.isfinite().all()
+
+    def test_pictures_of_a_batch_do_not_mix(self, student):
+        pictures = torch.randint(0, 256, (3, 3, 48, 64), dtype=torch.uint8)
+        with torch.no_grad():
+            together, alone = student(pictures), student(pictures[[1]])
+        assert torch.allclose(together[1], alone[0], atol=1e-4)
+
+    def test_every_parameter_learns(self):
+        student = Student(self.config, 4)
+        student(torch.rand(2, 3, 64, 64) * 255).square().mean().backward()
+        silent = [n for n, p in student.named_parameters() if p.requires_grad and p.grad is None]
+        assert silent == []  # several processes would wait for their gradients
+
+    def test_saved_and_loaded_it_is_the_same(self, student, tmp_path):
+        weights = {k: v.contiguous() for k, v in student.state_dict().items()}
+        save_file(weights, tmp_path / WEIGHTS)
+        write_json(tmp_path / ARCHITECTURE, describe(self.config, tuple("abcde"), 64))
+        loaded, about = load_student(tmp_path)
+        pictures = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+        with torch.no_grad():
+            assert torch.equal(loaded(pictures), student(pictures))
+        assert about["resolution"] == 64
+
+    def test_exported_it_is_the_same(self, student, tmp_path):
+        deployed = Deployed(student)
+        pictures = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations
+            torch.onnx.export(
+                deployed, (pictures,), str(tmp_path / "s.onnx"), dynamo=True, verbose=False,
+                input_names=["pictures"], dynamic_shapes=({0: torch.export.Dim("n")},),
+            )  # fmt: skip
+        session = onnxruntime.InferenceSession(str(tmp_path / "s.onnx"))
+        pictures = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
+        (theirs,) = session.run(None, {"pictures": pictures.numpy()})
+        assert (deployed(pictures).numpy() == theirs).mean() > 0.999
 
 
-def test_every_parameter_learns():
-    student = Student(TINY, 4)
-    student(torch.rand(2, 3, 32, 32) * 255).square().mean().backward()
-    silent = [n for n, p in student.named_parameters() if p.grad is None]
-    assert silent == []
+class TestRegNet(EncoderContract):
+    config = NetworkConfig("regnetx_002", levels=3, width=8, detail=4)
+
+
+class TestMobileNet(EncoderContract):
+    config = NetworkConfig("mobilenetv4_conv_small_050", levels=3, width=8, detail=4)
+
+
+class TestConvNeXt(EncoderContract):
+    config = NetworkConfig("convnext_atto", levels=3, width=8, detail=4)
+
+
+class TestVisionTransformer(EncoderContract):
+    config = NetworkConfig("vit_tiny_patch16_224", levels=2, width=8, detail=4)
+
+
+class TestSwin(EncoderContract):
+    """Its maps come channels-last."""
+
+    config = NetworkConfig("swin_tiny_patch4_window7_224", levels=2, width=8, detail=4)
+
+
+def test_encoders_of_one_size_alone_are_refused():
+    with pytest.raises(UserError, match="cannot be built for pictures of any size"):
+        Student(NetworkConfig("levit_128", levels=2), 4)
 
 
 def test_unknown_encoders_and_levels_are_named():
