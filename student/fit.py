@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,7 +60,10 @@ class StudentStage:
         ema: decay of the moving average of the weights, which is what is evaluated and kept.
         held_back: pictures of the source kept from training, for validation.
         evaluate_every: steps between validations, each with a checkpoint.
+        accumulate: parts that a process takes its share of a batch in, one after the other, to need less
+            memory; their gradients make one step.
         precision: of the convolutions under accelerate.
+        compile: let torch.compile make the network faster; it needs a C++ compiler.
         workers: processes that load and augment; with none, and for samples made online, a thread.
     """
 
@@ -80,7 +84,9 @@ class StudentStage:
     ema: float = 0.995
     held_back: int = 200
     evaluate_every: int = 250
+    accumulate: int = 1
     precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False
     workers: int = 1
     seed: int = 0
 
@@ -169,10 +175,10 @@ def train_network(
     """
     accelerator = Accelerator(mixed_precision=config.precision)
     rank, ranks = accelerator.process_index, accelerator.num_processes
-    if config.batch % ranks:
+    if config.batch % (ranks * config.accumulate):
         raise UserError(
-            f"student.batch is {config.batch}, not divisible by the {ranks} processes; it is the "
-            "batch of the whole run."
+            f"student.batch is {config.batch}, not divisible by {ranks} processes x "
+            f"{config.accumulate} parts (student.accumulate); it is the batch of the whole run."
         )
     out = folder.path / subfolder
     assert isinstance(training, Sized) and isinstance(validation, Sized)
@@ -189,7 +195,8 @@ def train_network(
         {"params": plain, "weight_decay": 0.0},
     ]
     optimiser = torch.optim.AdamW(groups, config.rate)
-    model, optimiser = accelerator.prepare(network, optimiser)
+    wrapped, optimiser = accelerator.prepare(network, optimiser)
+    model: Any = torch.compile(wrapped) if config.compile else wrapped
 
     # Take up an interrupted run.
     checkpoints, first = Checkpoints(folder.checkpoints / subfolder), 0
@@ -200,6 +207,8 @@ def train_network(
         network.load_state_dict(state["network"])
         average.module.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
+        if accelerator.scaler:
+            accelerator.scaler.load_state_dict(state["scaler"])
         accelerator.print(f"student: resumed at step {first}")
 
     augmented = Augmented(training, config.augmentation, labels.ignore_index, config.seed)
@@ -219,28 +228,23 @@ def train_network(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
         model.train()
-        images, target, weight, runners_up = (t.to(accelerator.device) for t in batch[:4])
-        images = images.to(memory_format=torch.channels_last)
-        with accelerator.autocast():
-            logits = model(images).float()
-        soft = None
-        if config.targets == "soft":
-            soft = soft_labels(target, weight, runners_up, len(labels))
-        weight = weight**config.confidence
-        loss = cross_entropy(logits, target, weight, labels.ignore_index, soft, total)
-        if config.dice:
-            loss = loss + config.dice * dice(logits, target, weight, labels.ignore_index, total)
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"the student's loss is {float(loss)} at step {step} (samples "
-                f"{batch.number.tolist()[:8]}, ...); lower student.rate. The last checkpoint is intact."
-            )
-        accelerator.backward(loss)
+        columns = (column.chunk(config.accumulate) for column in batch)
+        parts = [Sample(*part) for part in zip(*columns, strict=True)]
+        for part in parts:
+            with nullcontext() if part is parts[-1] else accelerator.no_sync(wrapped):
+                loss = _loss(config, accelerator, model, part, labels) / len(parts)
+                if not torch.isfinite(loss):
+                    raise UserError(
+                        f"the student's loss is {float(loss)} at step {step} (samples "
+                        f"{part.number.tolist()[:8]}, ...); lower student.rate. The last checkpoint "
+                        "is intact."
+                    )
+                accelerator.backward(loss)
+            sum_loss += loss.detach()
         norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
         optimiser.step()
         optimiser.zero_grad()
         average.update(network, step=step)
-        sum_loss += loss.detach()
         bar.update()
 
         done = step + 1
@@ -274,6 +278,7 @@ def train_network(
                     "network": network.state_dict(),
                     "average": average.module.state_dict(),
                     "optimiser": optimiser.state_dict(),
+                    "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
                 },
             )
         accelerator.wait_for_everyone()
@@ -288,6 +293,27 @@ def train_network(
         write_json(out / ARCHITECTURE, describe(config.network, labels.names, resolution))
     accelerator.wait_for_everyone()
     return best
+
+
+def _loss(
+    config: StudentStage,
+    accelerator: Accelerator,
+    model: nn.Module,
+    batch: Sample,
+    labels: LabelSet,
+) -> Tensor:
+    """Loss of a batch; where several processes hold parts of one, of all of it."""
+    images, target, weight, runners_up = (t.to(accelerator.device) for t in batch[:4])
+    with accelerator.autocast():
+        logits = model(images.to(memory_format=torch.channels_last)).float()
+    soft = None
+    if config.targets == "soft":
+        soft = soft_labels(target, weight, runners_up, len(labels))
+    weight = weight**config.confidence
+    loss = cross_entropy(logits, target, weight, labels.ignore_index, soft, total)
+    if config.dice:
+        loss = loss + config.dice * dice(logits, target, weight, labels.ignore_index, total)
+    return loss
 
 
 def _batches(data: Augmented, order: EndlessBatches, workers: int) -> Iterator[Sample]:

@@ -247,6 +247,25 @@ def test_the_loss_curve_does_not_depend_on_the_number_of_processes(chain, tmp_pa
         assert torch.allclose(weights[1][name].float(), value.float(), rtol=2e-2, atol=2e-2), name
 
 
+def test_a_batch_taken_in_parts_makes_the_same_steps(chain, tmp_path):
+    """A batch of two epochs of the same four pictures: either half is like the whole."""
+    still = [f"--student.augmentation.{kind}=0" for kind in (
+        "flip", "shift", "scale", "rotate", "colour", "hue", "blur", "noise", "grey",
+    )]  # fmt: skip
+    curves = []
+    for parts in (1, 2):
+        made = run_cli(
+            "student", "--config", chain.config, "--run.dir", tmp_path / str(parts), *still,
+            "--student.source", "faces", "--student.faces", 12, "--student.evaluate_every", 1,
+            "--student.precision", "no", "--student.accumulate", parts,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stderr
+        lines = (tmp_path / str(parts) / "student/metrics.jsonl").read_text().splitlines()
+        curves.append([json.loads(line)["loss"] for line in lines])
+    assert curves[1] == pytest.approx(curves[0], rel=1e-3)
+    assert curves[0][-1] < curves[0][0]
+
+
 def test_two_ranks_train_the_generator(chain, tmp_path):
     made = run_cli("generator", "--config", chain.config, "--run.dir", tmp_path, launcher=ranks(2))
     assert made.returncode == 0, made.stderr
@@ -277,6 +296,11 @@ def test_two_ranks_train_the_generator(chain, tmp_path):
             ["student", "--config", "{config}", "--run.dir", "{tmp}", "--student.source", "faces",
              "--student.targets", "soft"],
             "there are hard labels only",
+        ),
+        (
+            ["student", "--config", "{config}", "--run.dir", "{tmp}", "--student.source", "faces",
+             "--student.accumulate", "3"],
+            "student.batch is 8, not divisible by 1 processes x 3 parts",
         ),
         (["label", "--config", "{config}", "--label.drop", "1.5"], "label.drop is 1.5"),
     ],
