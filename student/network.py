@@ -58,7 +58,8 @@ def build_encoder(config: NetworkConfig) -> nn.Module:
         except TypeError:  # convolutions take any, and do not know the option
             encoder = create()
         side = 4 * max(encoder.feature_info.reduction())
-        sum(f.sum() for f in encoder.eval()(torch.zeros(1, 3, side, side))).backward()
+        with torch.enable_grad():
+            sum(f.sum() for f in encoder.eval()(torch.zeros(1, 3, side, side))).backward()
     except (RuntimeError, IndexError, AssertionError, AttributeError, TypeError) as error:
         raise UserError(
             f"student.network.encoder {config.encoder!r} with {config.levels} levels cannot be built "

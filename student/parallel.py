@@ -11,14 +11,27 @@ import torch
 import torch.distributed as dist
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over all processes; since every process's loss depends on it, so is its gradient."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        x = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(context, gradient)
 
 
 def total(x: Tensor) -> Tensor:
     """Sum over all processes, with gradients; of a single one, the tensor itself."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return x
-    return torch.as_tensor(all_reduce(x))
+    return _Sum.apply(x)  # type: ignore[no-any-return]
 
 
 def _normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:

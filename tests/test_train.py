@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -222,6 +223,31 @@ def test_two_ranks_distil_online_from_soft_labels(chain, tmp_path):
     assert read_json(tmp_path / "student/manifest.json")["processes"] == 2
     assert read_json(tmp_path / "student/manifest.json")["config"]["label"]["top_k"] == 8
     assert (tmp_path / "export/student.onnx").exists()
+
+
+def test_two_machines_meet_and_share_the_work(chain, tmp_path):
+    """Two launchers with the config for several machines, as on two hosts that see one disk."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    machines = [
+        subprocess.Popen(
+            [
+                sys.executable, "-m", "accelerate.commands.launch",
+                "--config_file", "configs/accelerate/machines.yaml", "--num_processes", "2",
+                "--machine_rank", str(rank), "--main_process_ip", "127.0.0.1",
+                "--main_process_port", str(port), "train.py", "student",
+                "--config", str(chain.config), "--student.source", "faces", "--student.faces", "40",
+                "--run.dir", str(tmp_path),
+            ],
+            cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    said = [machine.communicate(timeout=240)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert read_json(tmp_path / "student/manifest.json")["processes"] == 2
+    assert all("student: finished" in text and "Warning" not in text for text in said), said
 
 
 def test_the_loss_curve_does_not_depend_on_the_number_of_processes(chain, tmp_path):

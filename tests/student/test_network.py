@@ -88,6 +88,11 @@ class TestSwin(EncoderContract):
     config = NetworkConfig("swin_tiny_patch4_window7_224", levels=2, width=8, detail=4)
 
 
+@torch.no_grad()
+def test_a_student_may_be_built_where_nothing_learns():
+    assert Student(TestRegNet.config, 4).encoder is not None
+
+
 def test_encoders_of_one_size_alone_are_refused():
     with pytest.raises(UserError, match="cannot be built for pictures of any size"):
         Student(NetworkConfig("levit_128", levels=2), 4)
