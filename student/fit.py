@@ -6,8 +6,7 @@ exactly where it was and the number of processes does not change what is seen.
 
 import math
 import time
-from collections.abc import Iterator, Sized
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from datasets import Dataset
@@ -28,11 +26,11 @@ from datasets.confusion import confusion_matrix, iou_figures
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.losses import cross_entropy, dice
-from datasets.overlap import ahead
 from datasets.pictures import show_predictions
 from datasets.pseudo_labels import PseudoLabels, soft_labels
 from datasets.state import Checkpoints, seed_everything
 from datasets.transforms import Augmentation, Augmented, Exact, Sample
+from student.data import InMemory, Part, batches
 from student.network import ARCHITECTURE, WEIGHTS, NetworkConfig, Student, describe
 from student.parallel import share_batch_norm, total
 
@@ -119,34 +117,10 @@ def fit_student(
             f"{len(source)} pictures of the source."
         )
     border = len(source) - config.held_back
-    training = _Part(source, range(border))
-    validation = _Part(source, range(border, len(source)))
-    kept = _Kept(validation) if online else validation
-    figures = train_network(config, labels, training, kept, folder)
+    training, held_back = Part(source, range(border)), Part(source, range(border, len(source)))
+    validation = InMemory(held_back) if online else held_back
+    figures = train_network(config, labels, training, validation, folder)
     return Result([WEIGHTS, ARCHITECTURE, LAST], figures)
-
-
-class _Part(Subset[Any]):
-    """Some of a data set; asks it for many items at once where it can give them."""
-
-    def __getitems__(self, indices: list[int]) -> list[Any]:
-        chosen = [self.indices[i] for i in indices]
-        if hasattr(self.dataset, "__getitems__"):
-            return list(self.dataset.__getitems__(chosen))
-        return [self.dataset[i] for i in chosen]
-
-
-class _Kept(Dataset[Any]):
-    """A data set in memory, made once."""
-
-    def __init__(self, source: _Part) -> None:
-        self.items = source.__getitems__([*range(len(source))])
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.items[index]
 
 
 def learning_rate(config: StudentStage, step: int) -> float:
@@ -223,7 +197,7 @@ def train_network(
         disable=not accelerator.is_main_process,
     )  # fmt: skip
     started, sum_loss = time.monotonic(), torch.zeros((), device=accelerator.device)
-    for step, batch in enumerate(_batches(augmented, order, workers), first):
+    for step, batch in enumerate(batches(augmented, order, workers), first):
         seed_everything(config.seed, step, rank)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
@@ -314,22 +288,6 @@ def _loss(
     if config.dice:
         loss = loss + config.dice * dice(logits, target, weight, labels.ignore_index, total)
     return loss
-
-
-def _batches(data: Augmented, order: EndlessBatches, workers: int) -> Iterator[Sample]:
-    """Batches in order, made while the network trains on the one before.
-
-    Work processes load and augment; without them a thread does, which may use the device as well.
-    """
-    if workers:
-        yield from DataLoader(data, batch_sampler=order, num_workers=workers, collate_fn=collate)
-        return
-    with ThreadPoolExecutor(1) as thread:
-        yield from ahead(thread, lambda keys: collate(data.__getitems__(keys)), order, 1)
-
-
-def collate(samples: list[Sample]) -> Sample:
-    return Sample(*(torch.stack(column) for column in zip(*samples, strict=True)))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader
 from datasets.batches import EndlessBatches
 from datasets.faces import RenderedFaces
 from datasets.transforms import Augmentation, Augmented, Exact
-from student.fit import collate
+from student.data import collate
 
 FACES = Exact(RenderedFaces(0, 16, 32))
 
