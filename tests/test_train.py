@@ -252,7 +252,7 @@ def test_two_machines_meet_and_share_the_work(chain, tmp_path):
 
 def test_the_loss_curve_does_not_depend_on_the_number_of_processes(chain, tmp_path):
     """The batch is the run's; normalisation and losses see all of it, whoever holds which part."""
-    curves, weights = [], []
+    curves = []
     for launcher in ((), ranks(2)):
         run = tmp_path / f"{bool(launcher)}"
         made = run_cli(
@@ -265,12 +265,9 @@ def test_the_loss_curve_does_not_depend_on_the_number_of_processes(chain, tmp_pa
         assert made.returncode == 0, made.stderr
         lines = (run / "student/metrics.jsonl").read_text().splitlines()
         curves.append([json.loads(line)["loss"] for line in lines])
-        weights.append(load_file(run / "student/last.safetensors"))
         assert read_json(run / "student/manifest.json")["processes"] == (2 if launcher else 1)
     assert len(curves[0]) == 12
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
-    for name, value in weights[0].items():
-        assert torch.allclose(weights[1][name].float(), value.float(), rtol=2e-2, atol=2e-2), name
 
 
 def test_a_batch_taken_in_parts_makes_the_same_steps(chain, tmp_path):
