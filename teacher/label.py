@@ -9,7 +9,8 @@ finished shards are being written.
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -38,7 +39,14 @@ from datasets.pseudo_labels import (
 )
 from teacher.fewshot import FewShotCNN, image_score, load_teacher, uncertainty
 from teacher.generators import load_generator
-from teacher.sampling import chunks, random_inputs, samples_at_once, styles_of, to_uint8
+from teacher.sampling import (
+    chunks,
+    floats_of_features,
+    random_inputs,
+    samples_at_once,
+    styles_of,
+    to_uint8,
+)
 from teacher.stylegan2 import Generator
 
 PICTURE = "pseudo_labels.png"
@@ -105,6 +113,8 @@ class Labeller:
         network = teacher.config
         widest = network.members * max(network.widths) * teacher.first.size**2
         self.batch = config.batch or samples_at_once(generator, widest)
+        features = floats_of_features(generator)
+        self.batch_bytes = 16 * self.batch * (features + widest)  # four times what it holds at once
 
     @staticmethod
     def load(config: LabelStage, inputs: Mapping[str, Path], device: torch.device) -> "Labeller":
@@ -197,9 +207,13 @@ def produce(labeller: Labeller, shards: Sequence[int], folder: Path) -> None:
     def write(shard: tuple[int, list[Encoded]]) -> None:
         write_shard(folder / shard_name(shard[0]), shard[1])
 
-    with ThreadPoolExecutor(_THREADS) as helpers, ThreadPoolExecutor(1) as writer:
-        inputs = ahead(helpers, labeller.inputs, batches, 2)
-        samples = chain.from_iterable(map(labeller, inputs))
+    with (
+        _workers(labeller) as (workers, count),
+        ThreadPoolExecutor(_THREADS) as helpers,
+        ThreadPoolExecutor(1) as writer,
+    ):
+        inputs = ahead(helpers, labeller.inputs, batches, 2 * count)
+        samples = chain.from_iterable(ahead(workers, labeller, inputs, count))
         numbered = zip(chain.from_iterable(batches), samples, strict=True)
         encoded = ahead(helpers, labeller.encode, numbered, _AHEAD)
         shown = tqdm(
@@ -210,6 +224,27 @@ def produce(labeller: Labeller, shards: Sequence[int], folder: Path) -> None:
         whole = ((n, list(islice(stream, len(numbers)))) for n, numbers in content.items())
         for _ in ahead(writer, write, whole, 1):
             pass  # written
+
+
+@contextmanager
+def _workers(labeller: Labeller) -> Iterator[tuple[Executor, int]]:
+    """Threads that label batches side by side: one for a GPU, and on a CPU one for each core.
+
+    A sum that several threads share comes out differently in its last bit. A batch by a single thread is
+    the same whatever the number of threads and processes, and no slower.
+    """
+    if labeller.device.type != "cpu":
+        with ThreadPoolExecutor(1) as worker:
+            yield worker, 1
+        return
+    threads = torch.get_num_threads()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    count = max(1, min(threads, memory // 4 // labeller.batch_bytes))
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as workers:
+            yield workers, count
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _numbers(config: LabelStage, shard: int) -> range:

@@ -99,12 +99,16 @@ def samples_at_once(generator: Generator, beside: int = 0) -> int:
     Args:
         beside: numbers that a sample holds beside its features.
     """
-    sides = zip(generator.feature_channels, generator.noise_shapes, strict=True)
-    features = sum(channels * height * width for channels, (height, width) in sides)
     device, memory = generator.w_mean.device, 2**24
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory // 32
-    return int(max(1, min(32, memory // (4 * (features + beside)))))
+    return int(max(1, min(32, memory // (4 * (floats_of_features(generator) + beside)))))
+
+
+def floats_of_features(generator: Generator) -> int:
+    """Numbers in all feature maps of a sample."""
+    sides = zip(generator.feature_channels, generator.noise_shapes, strict=True)
+    return sum(channels * height * width for channels, (height, width) in sides)
 
 
 def read_latents(path: Path, size: int) -> Tensor:

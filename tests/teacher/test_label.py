@@ -15,8 +15,9 @@ import torch
 
 from datasets.artifacts import UserError, read_json
 from datasets.pseudo_labels import PseudoLabels, read_scores, shard_name
-from teacher.fewshot import image_score, uncertainty
-from teacher.label import Labeller, LabelStage, OnlineSamples
+from teacher.fewshot import FewShotCNN, FewShotConfig, image_score, uncertainty
+from teacher.generators import load_generator
+from teacher.label import Labeller, LabelStage, OnlineSamples, produce
 from teacher.sampling import random_inputs, styles_of
 from tests.conftest import LABELS, ROOT, Chain, environment, ranks, run_cli
 
@@ -91,6 +92,23 @@ def test_any_number_of_processes_makes_the_same_bytes(chain, taught, tmp_path, p
     label_again(chain, taught, tmp_path, ranks(processes))
     assert read_json(tmp_path / "label/manifest.json")["processes"] == processes
     assert_same_labels(tmp_path, taught)
+
+
+def test_the_number_of_threads_changes_no_byte(tmp_path, labels):
+    """At a real size: small sums are never split among threads."""
+    generator = load_generator(ROOT / "assets/faces64/generator")
+    torch.manual_seed(0)
+    teacher = FewShotCNN(FewShotConfig(), generator.features, 64, 8).eval().requires_grad_(False)
+    made = Labeller(LabelStage(count=12, per_shard=12), generator, teacher, labels)
+    threads, shards = torch.get_num_threads(), []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        (tmp_path / str(count)).mkdir()
+        produce(made, [0], tmp_path / str(count))
+        assert torch.get_num_threads() == count
+        shards.append((tmp_path / str(count) / shard_name(0)).read_bytes())
+    torch.set_num_threads(threads)
+    assert shards[0] == shards[1] == shards[2]
 
 
 def test_killed_at_ten_random_moments_it_loses_and_changes_nothing(chain, taught, tmp_path):
