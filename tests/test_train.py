@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -208,91 +207,6 @@ def test_a_student_of_online_samples_resumes_exactly(chain, finished, tmp_path):
         mine, theirs = load_file(run / weights), load_file(tmp_path / "whole" / weights)
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert not list(tmp_path.rglob("*.zip"))
-
-
-def test_two_ranks_distil_online_from_soft_labels(chain, tmp_path):
-    made = run_cli(
-        "distill", "--config", chain.config, "--run.dir", tmp_path, "--student.source", "online",
-        "--label.top_k", 8, "--label.drop", 0.1, "--student.targets", "soft",
-        "--teacher.network.members", 2, launcher=ranks(2),
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    assert "label: skipped" in made.stdout
-    assert made.stdout.count("warning: label.drop is ignored") == 1
-    assert not (tmp_path / "label").exists()
-    assert read_json(tmp_path / "student/manifest.json")["processes"] == 2
-    assert read_json(tmp_path / "student/manifest.json")["config"]["label"]["top_k"] == 8
-    assert (tmp_path / "export/student.onnx").exists()
-
-
-def test_two_machines_meet_and_share_the_work(chain, tmp_path):
-    """Two launchers with the config for several machines, as on two hosts that see one disk."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    machines = [
-        subprocess.Popen(
-            [
-                sys.executable, "-m", "accelerate.commands.launch",
-                "--config_file", "configs/accelerate/machines.yaml", "--num_processes", "2",
-                "--machine_rank", str(rank), "--main_process_ip", "127.0.0.1",
-                "--main_process_port", str(port), "train.py", "student",
-                "--config", str(chain.config), "--student.source", "faces", "--student.faces", "40",
-                "--run.dir", str(tmp_path),
-            ],
-            cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )
-        for rank in (0, 1)
-    ]  # fmt: skip
-    said = [machine.communicate(timeout=240)[0] for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0], said
-    assert read_json(tmp_path / "student/manifest.json")["processes"] == 2
-    assert all("student: finished" in text and "Warning" not in text for text in said), said
-
-
-def test_the_loss_curve_does_not_depend_on_the_number_of_processes(chain, tmp_path):
-    """The batch is the run's; normalisation and losses see all of it, whoever holds which part."""
-    curves = []
-    for launcher in ((), ranks(2)):
-        run = tmp_path / f"{bool(launcher)}"
-        made = run_cli(
-            "student", "--config", chain.config, "--run.dir", run, "--student.source", "faces",
-            "--student.faces", 40, "--student.precision", "no", "--student.evaluate_every", 1,
-            "--student.network.encoder", "mobilenetv4_conv_small_050",
-            "--student.network.levels", 3,  # leaves layers behind it unused
-            launcher=launcher,
-        )  # fmt: skip
-        assert made.returncode == 0, made.stderr
-        lines = (run / "student/metrics.jsonl").read_text().splitlines()
-        curves.append([json.loads(line)["loss"] for line in lines])
-        assert read_json(run / "student/manifest.json")["processes"] == (2 if launcher else 1)
-    assert len(curves[0]) == 12
-    assert curves[1] == pytest.approx(curves[0], rel=1e-3)
-
-
-def test_a_batch_taken_in_parts_makes_the_same_steps(chain, tmp_path):
-    """A batch of two epochs of the same four pictures: either half is like the whole."""
-    still = [f"--student.augmentation.{kind}=0" for kind in (
-        "flip", "shift", "scale", "rotate", "colour", "hue", "blur", "noise", "grey",
-    )]  # fmt: skip
-    curves = []
-    for parts in (1, 2):
-        made = run_cli(
-            "student", "--config", chain.config, "--run.dir", tmp_path / str(parts), *still,
-            "--student.source", "faces", "--student.faces", 12, "--student.evaluate_every", 1,
-            "--student.precision", "no", "--student.accumulate", parts,
-        )  # fmt: skip
-        assert made.returncode == 0, made.stderr
-        lines = (tmp_path / str(parts) / "student/metrics.jsonl").read_text().splitlines()
-        curves.append([json.loads(line)["loss"] for line in lines])
-    assert curves[1] == pytest.approx(curves[0], rel=1e-3)
-    assert curves[0][-1] < curves[0][0]
-
-
-def test_two_ranks_train_the_generator(chain, tmp_path):
-    made = run_cli("generator", "--config", chain.config, "--run.dir", tmp_path, launcher=ranks(2))
-    assert made.returncode == 0, made.stderr
-    assert read_json(tmp_path / "generator/manifest.json")["processes"] == 2
 
 
 @pytest.mark.parametrize(
