@@ -31,8 +31,9 @@ from datasets.artifacts import (
 from datasets.test_sets import TestSet
 from evaluation.compare import CompareStage, Comparison, compare
 from student.export import ExportStage, export_student
-from student.fit import StudentStage, fit_student
+from student.fit import fit_student
 from student.network import load_encoder
+from student.recipe import StudentStage
 from teacher.adversarial import GeneratorStage, train_generator
 from teacher.fit import TeacherStage, fit_teacher
 from teacher.label import Labeller, LabelStage, OnlineSamples, label_samples
@@ -71,6 +72,8 @@ class Sources:
             faces.
         annotations: annotated samples for the teacher.
         test_annotations: annotated samples for the comparison; a run does without them.
+        annotator: a finished student folder, better than the teacher, for the comparison's row
+            `perfect_teacher`; a run does without it.
         test_sets: by name, pictures with true masks for the comparison.
     """
 
@@ -79,6 +82,7 @@ class Sources:
     photographs: Path | None = None
     annotations: Path | None = None
     test_annotations: Path | None = None
+    annotator: Path | None = None
     test_sets: dict[str, TestSet] = field(default_factory=dict)
 
 
@@ -168,7 +172,7 @@ STAGES = {
         ),
         lambda c: (
             "labels", "generator", "annotations", *_optional(c, "test_annotations"),
-            "teacher", "student",
+            "teacher", "student", *(("annotator", "pseudo_labels") if c.sources.annotator else ()),
             *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
         ),
         "comparison.json, comparison.png",
@@ -257,7 +261,12 @@ def smoke(config: Config) -> Config:
         teacher=new(config.teacher, epochs=min(config.teacher.epochs, 2)),
         label=new(config.label, count=min(config.label.count, 12), per_shard=4, batch=2),
         student=student,
-        compare=new(config.compare, held_out=min(config.compare.held_out, 8), timed=2),
+        compare=new(
+            config.compare,
+            held_out=min(config.compare.held_out, 8),
+            supervised=min(config.compare.supervised, 16),
+            timed=2,
+        ),
     )
 
 

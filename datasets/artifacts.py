@@ -201,7 +201,11 @@ class StageFolder:
         )
 
     def begin(self) -> None:
-        """Create the folder, or take up the one that an interrupted run left. Call on all ranks."""
+        """Create the folder, or take up the one that an interrupted run left. Call on all ranks.
+
+        Raises:
+            UserError: this rank does not see what the main one made.
+        """
         state = PartialState()
         if state.is_main_process:
             config = self.path / CONFIG
@@ -210,6 +214,11 @@ class StageFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(config, self._asked)
         state.wait_for_everyone()
+        if not (self.path / CONFIG).exists():
+            raise UserError(
+                f"{self.path} is not to be seen by process {state.process_index}: with several machines "
+                "run.dir must lie on storage that all of them share."
+            )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl, and the same to TensorBoard. Main process only."""

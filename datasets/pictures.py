@@ -81,12 +81,12 @@ def as_picture(image: Tensor) -> Picture:
 
 @torch.no_grad()
 def show_predictions(
-    network: nn.Module, data: Dataset[Any], labels: LabelSet, device: torch.device, count: int = 6
+    network: nn.Module, data: Dataset[Any], labels: LabelSet, count: int = 6
 ) -> Picture:
     """The first pictures of a data set of `Labelled` items beside truth and prediction."""
     items = [data[i] for i in range(min(count, len(data)))]  # type: ignore[arg-type]
-    network.eval()
-    predicted = network(torch.stack([i.image for i in items]).to(device)).argmax(1)
+    device = next(network.parameters()).device
+    predicted = network.eval()(torch.stack([i.image for i in items]).to(device)).argmax(1)
     masks = predicted.to(torch.uint8).cpu().numpy()
     return grid(
         {
@@ -96,3 +96,27 @@ def show_predictions(
         },
         labels,
     )
+
+
+def show_confusion(matrix: Tensor, labels: LabelSet, cell: int = 44) -> Picture:
+    """A confusion matrix [C, C] of pixel counts: in percent of each true class, a row for each."""
+    shares = 100 * matrix.double().cpu() / matrix.sum(1, keepdim=True).cpu().clamp_min(1)
+    font = ImageFont.load_default(13)
+    left = 12 + int(max(font.getlength(name) for name in labels.names))
+    side, top = len(labels) * cell, 48
+    sheet = Image.new("RGB", (left + side + 8, top + side + 8), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((left + side // 2, 10), "predicted, % of the true class", "black", font, anchor="mm")
+    for i, name in enumerate(labels.names):
+        middle = i * cell + cell // 2
+        draw.text((left - 6, top + middle), name, "black", font, anchor="rm")
+        short = name if font.getlength(name) < cell else name[:5] + "."
+        draw.text((left + middle, top - 12), short, "black", font, anchor="mm")
+        for j, share in enumerate(shares[i].tolist()):
+            x, y = left + j * cell, top + i * cell
+            tint = round(255 - 2 * share)
+            draw.rectangle((x, y, x + cell - 2, y + cell - 2), fill=(tint, tint, 255))
+            said = f"{share:.0f}" if share >= 0.5 else ""
+            ink = "white" if share > 60 else "black"
+            draw.text((x + cell // 2, y + cell // 2), said, ink, font, anchor="mm")
+    return np.asarray(sheet)

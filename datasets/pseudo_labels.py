@@ -45,19 +45,23 @@ class Labelled(NamedTuple):
     runners_up: Tensor
 
 
-def soft_labels(mask: Tensor, confidence: Tensor, runners_up: Tensor, classes: int) -> Tensor:
+def soft_labels(
+    mask: Tensor, confidence: Tensor, runners_up: Tensor, classes: int, temperature: float = 1.0
+) -> Tensor:
     """Probabilities [B, C, H, W] that add up to one, from a batch of what `Labelled` holds.
 
     Args:
         mask: integers [B, H, W]; indices beyond the classes have no probabilities.
         confidence: [B, H, W], 1 = certain.
         runners_up: uint8 [B, 2 (k - 1), H, W].
+        temperature: above 1, probabilities come nearer to each other.
     """
     known = (mask < classes).unsqueeze(1)
     ranked = torch.cat([mask.unsqueeze(1).long(), runners_up[:, 0::2].long()], 1)
     shares = torch.cat([confidence.unsqueeze(1).float(), runners_up[:, 1::2].float() / 255], 1)
     dense = shares.new_zeros(len(mask), classes, *mask.shape[1:])
     dense.scatter_add_(1, ranked.clamp_max(classes - 1), shares * known)
+    dense = dense ** (1 / temperature)
     return dense / dense.sum(1, keepdim=True).clamp_min(1e-6)
 
 

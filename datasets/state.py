@@ -1,20 +1,23 @@
-"""Training state without pickle: nested dicts, lists, scalars and tensors in one safetensors file.
+"""Weights and training state without pickle.
 
-The tensors lie in the file by number; the shape of the tree is JSON in its metadata. A checkpoint
-appears whole or not at all, and a damaged one is passed over for the one before it.
+Weights are a safetensors file. A training state is a tree of nested dicts, lists, scalars and tensors
+in one such file: the tensors lie in it by number; the shape of the tree is JSON in its metadata. A
+checkpoint appears whole or not at all, and a damaged one is passed over for the one before it.
 """
 
 import json
 import re
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from datasets.artifacts import atomic_write
+from datasets.artifacts import UserError, atomic_write
 
 
 def _flatten(node: Any, tensors: dict[str, Tensor]) -> Any:
@@ -54,6 +57,26 @@ def load_state(path: Path) -> dict[str, Any]:
         tree = json.loads(handle.metadata()["tree"])
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     return _unflatten(tree, tensors)
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write a state dict."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with atomic_write(path) as partial:
+        save_file(plain, partial)
+
+
+def load_weights(network: nn.Module, path: Path, remedy: str) -> None:
+    """Fill a network with what `save_weights` wrote.
+
+    Raises:
+        UserError: the file cannot be read or is another network's; says the remedy.
+    """
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        told = textwrap.shorten(str(error), 300)  # PyTorch names every tensor, line by line
+        raise UserError(f"{path} cannot be read ({told}); {remedy}.") from error
 
 
 class Checkpoints:

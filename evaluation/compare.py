@@ -8,8 +8,8 @@ teacher would need an inversion there, so it has no row.
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,20 +27,18 @@ from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.pictures import as_picture, grid, save_sheet
 from datasets.test_sets import TestSet, Truth, read_test_set
-from datasets.transforms import Exact
 from evaluation.colour_only import fit_colour_only
-from student.fit import StudentStage, train_network
-from student.network import ARCHITECTURE, WEIGHTS, load_student
+from evaluation.references import train_references
+from student.network import ARCHITECTURE, WEIGHTS, Predict, load_student, predictor
+from student.recipe import StudentStage
 from teacher.fewshot import load_teacher
 from teacher.fit import predict_samples
 from teacher.generators import load_generator
 
 RESULT = "comparison.json"
 PICTURE = "comparison.png"
-BASELINE = "three_labels"
 _CHUNK = 50
 
-Predict = Callable[[Tensor], Tensor]  # uint8 [N, 3, H, W] -> uint8 [N, H, W]
 Sheet = tuple[Tensor, Tensor, dict[str, Tensor]]  # pictures, truth, every model's masks
 
 
@@ -51,12 +49,15 @@ class CompareStage:
     Args:
         held_out: rendered faces that no stage has seen; 0 for none.
         held_out_seed: of these faces.
+        supervised: rendered faces with exact masks for the row `supervised`, as many as there are
+            pseudo-labels; 0 for no such row.
         shown: pictures of each test set in `comparison.png`, the first ones.
         timed: pictures over which the seconds per image are taken (median, one at a time).
     """
 
     held_out: int = 500
     held_out_seed: int = 777_000_001
+    supervised: int = 0
     shown: int = 6
     timed: int = 20
     seed: int = 0
@@ -64,7 +65,7 @@ class CompareStage:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the stage depends on: its settings, the student's recipe for `three_labels`, test sets."""
+    """What the stage depends on: its settings, the student's recipe for its references, test sets."""
 
     settings: CompareStage
     student: StudentStage
@@ -74,28 +75,30 @@ class Comparison:
 def compare(config: Comparison, folder: StageFolder) -> Result:
     """Run the stage: writes `comparison.json` and `comparison.png`, prints the table.
 
-    Reads the inputs `generator`, `teacher`, `student`, `annotations`, `labels`; `test_annotations` and
-    test sets where they are given.
+    Reads the inputs `generator`, `teacher`, `student`, `annotations`, `labels`; `test_annotations`,
+    test sets, and `annotator` with `pseudo_labels` where they are given.
     """
     labels = LabelSet.load(folder.inputs["labels"])
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
 
-    # The student's network on the annotated samples alone, with as many steps: all ranks train it.
-    annotated = Exact(TensorDataset(samples.images, masks))
-    baseline = replace(config.student, held_back=len(samples), targets="hard")
-    train_network(baseline, labels, annotated, annotated, folder, BASELINE)
+    faces = None
+    if count := config.settings.supervised:
+        size = samples.images.shape[-1]
+        faces = RenderedFaces(config.settings.held_out_seed + 1, count, size, labels=labels)
+    annotated = TensorDataset(samples.images, masks)
+    references = train_references(config.student, folder, labels, annotated, faces)
 
     if not PartialState().is_main_process:
         return Result([], {})
-    result = _measure(config, folder, labels, samples, masks, PartialState().device)
+    result = _measure(config, folder, labels, samples, masks, references)
     write_json(folder.path / RESULT, result)
     print_table(result)
     figures = {
         name: {model: row["miou"] for model, row in test["models"].items()}
         for name, test in result["test_sets"].items()
     }
-    weights = [f"{BASELINE}/{name}" for name in (WEIGHTS, ARCHITECTURE)]
+    weights = [f"{name}/{file}" for name in references for file in (WEIGHTS, ARCHITECTURE)]
     return Result([RESULT, PICTURE, *weights], figures)
 
 
@@ -105,25 +108,23 @@ def _measure(
     labels: LabelSet,
     samples: Samples,
     masks: Tensor,
-    device: torch.device,
+    references: Sequence[str],
 ) -> dict[str, Any]:
-    settings = config.settings
+    settings, device = config.settings, PartialState().device
     test_sets = {
         name: spec.at({part: folder.inputs[f"{name}.{part}"] for part in spec.paths})
         for name, spec in config.test_sets.items()
     }
     generator = load_generator(folder.inputs["generator"], device)
     teacher = load_teacher(folder.inputs["teacher"], generator.features).to(device)
-    student, _ = load_student(folder.inputs["student"])
-    three_labels, _ = load_student(folder.path / BASELINE)
+    folders = {"student": folder.inputs["student"]} | {n: folder.path / n for n in references}
     colour_only = fit_colour_only(
         samples.images.to(device), masks.to(device), len(labels), labels.ignore_index, settings.seed
     )
     models: dict[str, Predict] = {
-        "student": _predictor(student.to(device), device),
-        BASELINE: _predictor(three_labels.to(device), device),
-        "colour_only": _predictor(colour_only, device),
+        name: predictor(load_student(path)[0].to(device)) for name, path in folders.items()
     }
+    models["colour_only"] = predictor(colour_only)
 
     result: dict[str, Any] = {}
     sheets: dict[str, Sheet] = {}
@@ -168,14 +169,6 @@ def _real_sets(
         yield "held_out", Truth(pictures, masks, {"images": len(faces)})
     for name, spec in test_sets.items():
         yield name, read_test_set(name, spec, labels, size)
-
-
-def _predictor(network: torch.nn.Module, device: torch.device) -> Predict:
-    @torch.no_grad()
-    def predict(pictures: Tensor) -> Tensor:
-        return network(pictures.to(device)).argmax(1).to(torch.uint8).cpu()
-
-    return predict
 
 
 def _score(

@@ -50,3 +50,9 @@ def batches(data: Augmented, order: EndlessBatches, workers: int) -> Iterator[Sa
 
 def collate(samples: list[Sample]) -> Sample:
     return Sample(*(torch.stack(column) for column in zip(*samples, strict=True)))
+
+
+def split(sample: Sample, count: int) -> list[Sample]:
+    """A batch in `count` parts."""
+    columns = (column.chunk(count) for column in sample)
+    return [Sample(*part) for part in zip(*columns, strict=True)]

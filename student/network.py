@@ -15,14 +15,15 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from datasets.artifacts import UserError, read_json
+from datasets.state import load_weights
 
 WEIGHTS = "student.safetensors"
 ARCHITECTURE = "student.json"
+
+Predict = Callable[[Tensor], Tensor]  # uint8 pictures [N, 3, H, W] -> label maps, uint8 [N, H, W]
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,11 @@ class Student(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         height, width = pictures.shape[-2:]
         x = (pictures.float() - self.mean) / self.std
-        x = F.pad(x, (0, -width % self.stride, 0, -height % self.stride))
+        # Not `-height % stride`: torch.compile cannot bound that where sizes change.
+        below, beside = (
+            (self.stride - side % self.stride) % self.stride for side in (height, width)
+        )
+        x = F.pad(x, (0, beside, 0, below))
         levels = self.features(x)
         y = self.merge[-1](self.lateral[-1](levels[-1]))
         for level, lateral, merge in zip(
@@ -120,6 +125,9 @@ class Student(nn.Module):
         """The encoder's maps [B, C, h, w] of a normalised picture, from the finest on."""
         levels = self.encoder(x)
         return [f.permute(0, 3, 1, 2) for f in levels] if self.channels_last else list(levels)
+
+
+Build = Callable[[NetworkConfig, int], nn.Module]  # a network for so many classes
 
 
 def _conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -140,13 +148,20 @@ def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
     """Read a trained student for inference, and what `describe` said of it."""
     about = read_json(folder / ARCHITECTURE)
     student = Student(NetworkConfig(**about["network"]), len(about["classes"]))
-    try:
-        student.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(
-            f"{folder / WEIGHTS} cannot be read ({error}); run `student` again."
-        ) from error
+    load_weights(student, folder / WEIGHTS, "run `student` again")
     return student.eval().requires_grad_(False), about
+
+
+def predictor(network: nn.Module) -> Predict:
+    """A network that gives logits, as a function from pictures to label maps on the CPU."""
+    device = next(network.parameters()).device
+
+    @torch.no_grad()
+    def predict(pictures: Tensor) -> Tensor:
+        masks: Tensor = network(pictures.to(device)).argmax(1).to(torch.uint8)
+        return masks.cpu()
+
+    return predict
 
 
 def load_encoder(source: str, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from datasets.artifacts import UserError, plain, read_json
+from datasets.state import load_weights
 from teacher.hypercolumn import HypercolumnConv, Interpolation
 
 WEIGHTS = "teacher.safetensors"
@@ -90,6 +90,21 @@ class FewShotCNN(nn.Module):
             for a, b, d in zip(widths[:-1], widths[1:], config.dilations[1:], strict=True)
         )
 
+    def balance(self, deviations: Sequence[Tensor]) -> None:
+        """Learn in features of unit deviation, until `settle`: channels are heard alike, however loud.
+
+        Args:
+            deviations: standard deviation of every channel of every feature map [C].
+        """
+        chosen = torch.cat([deviations[i] for i in self.chosen])
+        scale = 1 / chosen.clamp_min(1e-3 * float(chosen.mean()))
+        parametrize.register_parametrization(self.first, "weight", _Scaled(scale[:, None, None]))
+
+    def settle(self) -> None:
+        """Fold the deviations into the first layer, which is an ordinary convolution then."""
+        if parametrize.is_parametrized(self.first):
+            parametrize.remove_parametrizations(self.first, "weight")
+
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """All feature maps of the generator -> logits of every member [B, K, C, S, S]."""
         maps = [features[i] for i in self.chosen]
@@ -104,6 +119,22 @@ class FewShotCNN(nn.Module):
     def probabilities(self, features: Sequence[Tensor]) -> Tensor:
         """The mean of the members' probabilities, [B, C, S, S]."""
         return self(features).float().softmax(2).mean(1)
+
+
+class _Scaled(nn.Module):
+    """Weights of scaled inputs as those of the inputs themselves."""
+
+    scale: Tensor
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.scale
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight  # the initial weights are meant for scaled inputs
 
 
 def uncertainty(probabilities: Tensor) -> Tensor:
@@ -154,10 +185,5 @@ def load_teacher(folder: Path, features: Mapping[str, int]) -> FewShotCNN:
     tuples = {k: tuple(network[k]) for k in ("widths", "dilations", "features")}
     config = FewShotConfig(**(network | tuples))
     teacher = FewShotCNN(config, features, about["size"], len(about["classes"]))
-    try:
-        teacher.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(
-            f"{folder / WEIGHTS} cannot be read ({error}); run `teacher` again."
-        ) from error
+    load_weights(teacher, folder / WEIGHTS, "run `teacher` again")
     return teacher.eval().requires_grad_(False)

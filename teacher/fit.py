@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -15,17 +14,16 @@ from datasets.artifacts import (
     StageFolder,
     UserError,
     artifact_hash,
-    atomic_write,
     write_json,
 )
 from datasets.confusion import confusion_matrix, iou_figures
 from datasets.labels import LabelSet
 from datasets.losses import cross_entropy, dice
 from datasets.pictures import Picture, as_picture, grid, save_sheet
-from datasets.state import Checkpoints, seed_everything
+from datasets.state import Checkpoints, save_weights, seed_everything
 from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, describe
 from teacher.generators import load_generator
-from teacher.sampling import chunks
+from teacher.sampling import chunks, feature_deviations
 from teacher.stylegan2 import Generator
 
 PICTURE = "predictions.png"
@@ -41,6 +39,8 @@ class TeacherStage:
         rate: Adam's learning rate, divided by ten after `decay_after` epochs.
         dice: weight of the Dice loss beside cross-entropy.
         flip: probability that features and mask are mirrored.
+        balance: learn in features of unit deviation, as random samples have them; the finished teacher
+            reads the features as they are.
         fresh_noise: draw new noise inputs at every step: the same face, other details.
         mix_from: from this resolution on, take the styles of a random other face at every step: the
             same shape in other colours. 0 switches it off.
@@ -55,6 +55,7 @@ class TeacherStage:
     weight_decay: float = 1e-3
     dice: float = 0.0
     flip: float = 0.0
+    balance: bool = False
     fresh_noise: bool = False
     mix_from: int = 0
     evaluate_every: int = 10
@@ -83,6 +84,8 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     teacher = FewShotCNN(
         config.network, generator.features, generator.config.resolution, len(labels)
     ).to(device)
+    if config.balance:
+        teacher.balance(feature_deviations(generator, config.seed))
     optimiser = torch.optim.Adam(
         teacher.parameters(), config.rate, weight_decay=config.weight_decay
     )
@@ -130,11 +133,10 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
             checkpoints.save(epoch + 1, {"epoch": epoch + 1, **state})
         folder.log(epoch + 1, metrics)
 
+    teacher.settle()
     figures = evaluate_teacher(generator, teacher, tests, truths, labels)
     save_sheet(_show(generator, teacher, tests, truths, labels), folder.path / PICTURE)
-    weights = {k: v.cpu().contiguous() for k, v in teacher.state_dict().items()}
-    with atomic_write(folder.path / WEIGHTS) as partial:
-        save_file(weights, partial)
+    save_weights(folder.path / WEIGHTS, teacher.state_dict())
     write_json(folder.path / ARCHITECTURE, describe(teacher, labels.names))
     return Result([WEIGHTS, ARCHITECTURE, PICTURE], {kind: figures})
 

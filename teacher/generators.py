@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from datasets.artifacts import Result, StageFolder, UserError, atomic_write, read_json, write_json
+from datasets.artifacts import Result, StageFolder, UserError, read_json, write_json
+from datasets.state import load_weights, save_weights
 from teacher.checkpoints import Checkpoint, read_checkpoint
 from teacher.stylegan2 import Generator, GeneratorConfig
 
@@ -28,11 +27,9 @@ def load_generator(path: Path, device: torch.device | str = "cpu") -> Generator:
         return _frozen(from_checkpoint(read_checkpoint(path)), device)
     try:
         generator = Generator(GeneratorConfig.from_json(read_json(path / ARCHITECTURE)))
-        generator.load_state_dict(load_file(path / WEIGHTS))
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path / WEIGHTS} cannot be read ({error}); copy it again.") from error
     except (RuntimeError, TypeError) as error:
         raise UserError(f"{path} does not hold a generator of ours: {error}") from error
+    load_weights(generator, path / WEIGHTS, "copy the whole folder again")
     return _frozen(generator, device)
 
 
@@ -48,9 +45,8 @@ def from_checkpoint(checkpoint: Checkpoint) -> Generator:
 
 def save_generator(generator: Generator, folder: Path, dtype: torch.dtype = torch.half) -> None:
     """Write the weights and, as JSON, the architecture."""
-    weights = {name: t.to(dtype).contiguous() for name, t in generator.state_dict().items()}
-    with atomic_write(folder / WEIGHTS) as partial:
-        save_file(weights, partial)
+    weights = {name: tensor.to(dtype) for name, tensor in generator.state_dict().items()}
+    save_weights(folder / WEIGHTS, weights)
     write_json(folder / ARCHITECTURE, generator.config.to_json())
 
 

@@ -3,8 +3,9 @@
 A hypercolumn upsamples every map to the image and concatenates. Upsampling acts on each channel
 alone and a convolution sums over channels, so the two commute up to the kernel's shifts: each map is
 multiplied by the kernel's nine taps at its own size, and the nine results are upsampled, shifted and
-summed by two small matrix products. The function, its weights and its borders are those of an
-ordinary convolution over the concatenation; only the work and the memory are smaller.
+summed. Nearest-neighbour upsampling by a whole factor does that at the map's own size too; any other
+by two small matrix products. The function, its weights and its borders are those of an ordinary
+convolution over the concatenation; only the work and the memory are smaller.
 
 Shapes: B = batch, O = output channels, C = channels of a map, r = its side, S = the image's side.
 """
@@ -62,13 +63,24 @@ class HypercolumnConv(nn.Module):
             if side == self.size:
                 part = F.conv2d(x, kernel, padding=1)
             else:
-                parts = [self._upsampled(x, some) for some in kernel.split(_OUTPUTS)]
-                part = torch.cat(parts, 1)
+                whole = self.mode == "nearest" and self.size % side == 0
+                method = self._repeated if whole else self._multiplied
+                part = torch.cat([method(x, some) for some in kernel.split(_OUTPUTS)], 1)
             total = part if total is None else total.add_(part)
         assert total is not None
         return total.add_(self.bias[:, None, None])
 
-    def _upsampled(self, x: Tensor, kernel: Tensor) -> Tensor:
+    def _repeated(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Upsampled by repeating: along an axis only three sums of taps differ, whatever the factor."""
+        outputs, factor = len(kernel), self.size // x.shape[-1]
+        taps = kernel.permute(2, 3, 0, 1).flatten(0, 2)[..., None, None]  # [ky kx O, C, 1, 1]
+        maps = F.conv2d(x, taps).unflatten(1, (3, 3, outputs))
+        rows = [_phases(maps[:, :, kx].unbind(1), 2) for kx in range(3)]
+        wide = [_repeat(_phases(row, 3), factor, 3) for row in zip(*rows, strict=True)]
+        return _repeat(wide, factor, 2)
+
+    def _multiplied(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Upsampled by matrix products, in any way that treats rows and columns alike."""
         batch, channels, side, _ = x.shape
         outputs = len(kernel)
         taps = kernel.permute(0, 2, 3, 1).reshape(outputs * 9, channels, 1, 1)
@@ -91,3 +103,25 @@ class HypercolumnConv(nn.Module):
             shifts = [padded[tap : tap + self.size] for tap in range(3)]
             self._shifts[key] = torch.cat(shifts, 1).to(device, dtype)
         return self._shifts[key]
+
+
+def _phases(taps: Sequence[Tensor], dim: int) -> list[Tensor]:
+    """Sums of three taps at the first, an inner and the last of the pixels that repeat a pixel.
+
+    The first one's left neighbour repeats the pixel before, the last one's right neighbour the one after.
+    """
+    before, here, after = taps
+    most = here.shape[dim] - 1
+    first, last = here + after, before + here
+    inner = first + before
+    first.narrow(dim, 1, most).add_(before.narrow(dim, 0, most))
+    last.narrow(dim, 0, most).add_(after.narrow(dim, 1, most))
+    return [first, inner, last]
+
+
+def _repeat(phases: Sequence[Tensor], factor: int, dim: int) -> Tensor:
+    """The first, the inner (factor - 2 times) and the last, pixel by pixel along `dim`."""
+    first, inner, last = (phase.unsqueeze(dim + 1) for phase in phases)
+    sizes = [-1] * inner.ndim
+    sizes[dim + 1] = factor - 2
+    return torch.cat([first, inner.expand(sizes), last], dim + 1).flatten(dim, dim + 1)

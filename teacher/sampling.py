@@ -145,6 +145,22 @@ def mean_latent(generator: Generator, seed: int, count: int = 4096) -> Tensor:
     return generator.mapping(z).mean(0)
 
 
+@torch.no_grad()
+def feature_deviations(generator: Generator, seed: int, count: int = 100) -> list[Tensor]:
+    """Standard deviation of every channel of every feature map [C] over random samples' pixels."""
+    sums: list[Tensor] = []
+    for numbers in chunks(generator, range(count)):
+        z, noise = random_inputs(generator, seed, numbers)
+        maps = [n.to(generator.w_mean.device) for n in noise]
+        features = generator.synthesis(styles_of(generator, z, 1.0), maps)[1]
+        wide = [f.double() for f in features]
+        moments = [torch.stack([f.sum((0, 2, 3)), f.square().sum((0, 2, 3))]) for f in wide]
+        sums = [a + b for a, b in zip(sums, moments, strict=True)] if sums else moments
+    pixels = [count * height * width for height, width in generator.noise_shapes]
+    means = [total / n for total, n in zip(sums, pixels, strict=True)]
+    return [(square - mean.square()).clamp_min(0).sqrt().float() for mean, square in means]
+
+
 def draw_sheet(generator: Generator, seed: int, count: int, psi: float = 1.0) -> Picture:
     """A contact sheet of uncurated samples with constant noise, uint8 [H, W, 3]."""
     seed_everything(seed, count)

@@ -84,7 +84,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
         "generator": stage,
         "teacher": {
             "epochs": 6, "evaluate_every": 2, "network": {"widths": [16, 8, 8, 8]},
-            "fresh_noise": True, "dice": 1.0, "flip": 0.5,
+            "fresh_noise": True, "dice": 1.0, "flip": 0.5, "balance": True,
         },
         "label": {"count": 40, "per_shard": 8, "batch": 4},
         "student": {
@@ -105,6 +105,15 @@ def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
         assert drawn.returncode == 0, drawn.stderr
         draw_masks(folder / name, labels)
     return Chain(folder, config)
+
+
+@pytest.fixture(scope="session")
+def finished(chain: Chain) -> Path:
+    """A run of the whole chain."""
+    run = chain.folder / "run"
+    made = run_cli("distill", "--config", chain.config, "--run.dir", run)
+    assert made.returncode == 0, made.stderr
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -26,8 +28,8 @@ def test_two_ranks_distil_online_from_soft_labels(chain, tmp_path):
     assert (tmp_path / "export/student.onnx").exists()
 
 
-def test_two_machines_meet_and_share_the_work(chain, tmp_path):
-    """Two launchers with the config for several machines, as on two hosts that see one disk."""
+def on_two_machines(*arguments: object, run_dirs: Sequence[Path]) -> list[tuple[int, str]]:
+    """Two launchers with the config for several machines, as on two hosts; exit codes and output."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -37,18 +39,36 @@ def test_two_machines_meet_and_share_the_work(chain, tmp_path):
                 sys.executable, "-m", "accelerate.commands.launch",
                 "--config_file", "configs/accelerate/machines.yaml", "--num_processes", "2",
                 "--machine_rank", str(rank), "--main_process_ip", "127.0.0.1",
-                "--main_process_port", str(port), "train.py", "student",
-                "--config", str(chain.config), "--student.source", "faces", "--student.faces", "40",
-                "--run.dir", str(tmp_path),
+                "--main_process_port", str(port), "train.py", *map(str, arguments),
+                "--run.dir", str(run_dir),
             ],
             cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
-        for rank in (0, 1)
+        for rank, run_dir in enumerate(run_dirs)
     ]  # fmt: skip
     said = [machine.communicate(timeout=240)[0] for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0], said
+    return [(machine.returncode, text) for machine, text in zip(machines, said, strict=True)]
+
+
+def test_two_machines_meet_and_share_the_work(chain, tmp_path):
+    """On two hosts that see one disk."""
+    made = on_two_machines(
+        "student", "--config", chain.config, "--student.source", "faces", "--student.faces", 40,
+        run_dirs=[tmp_path, tmp_path],
+    )  # fmt: skip
+    assert [code for code, _ in made] == [0, 0], made
     assert read_json(tmp_path / "student/manifest.json")["processes"] == 2
-    assert all("student: finished" in text and "Warning" not in text for text in said), said
+    assert all("student: finished" in text and "Warning" not in text for _, text in made), made
+
+
+def test_machines_that_share_no_disk_are_told_so(chain, tmp_path):
+    (_, _), (code, said) = on_two_machines(
+        "student", "--config", chain.config, "--student.source", "faces", "--student.faces", 40,
+        run_dirs=[tmp_path / "here", tmp_path / "there"],
+    )  # fmt: skip
+    assert code != 0
+    assert "there/student is not to be seen by process 1" in said
+    assert not (tmp_path / "here/student/manifest.json").exists()
 
 
 def test_the_loss_curve_does_not_depend_on_the_number_of_processes(chain, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,18 +21,9 @@ from datasets.artifacts import read_json
 from datasets.faces import render_faces
 from student.export import Deployed
 from student.network import load_student
-from tests.conftest import ROOT, SIZE, Chain, draw_masks, environment, ranks, run_cli
+from tests.conftest import ROOT, SIZE, draw_masks, environment, ranks, run_cli
 
 STAGES = ("teacher", "label", "student", "compare", "export")
-
-
-@pytest.fixture(scope="module")
-def finished(chain: Chain) -> Path:
-    """A run of the whole chain."""
-    run = chain.folder / "run"
-    made = run_cli("distill", "--config", chain.config, "--run.dir", run)
-    assert made.returncode == 0, made.stderr
-    return run
 
 
 def figures(run: Path) -> dict[str, object]:
@@ -41,6 +33,10 @@ def figures(run: Path) -> dict[str, object]:
         for row in test["models"].values():
             del row["seconds_per_image"]
     return result
+
+
+def _number(state: Path) -> int:
+    return int(state.stem.partition("-")[2])
 
 
 def test_every_stage_leaves_its_payload(finished):
@@ -161,6 +157,8 @@ def test_ctrl_c_stops_with_one_line(chain, tmp_path):
             "--student.steps", "100000",
         ],
         cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # Tests that run in the background of a shell have inherited deafness to it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     wait_for("student/checkpoints/state-3*", tmp_path, process)
     process.send_signal(signal.SIGINT)
@@ -184,7 +182,8 @@ def test_two_ranks_do_the_whole_chain_and_make_the_same_labels(chain, finished, 
     assert rows["student"]["miou"] == pytest.approx(one["student"]["miou"], abs=0.15)
 
 
-def test_a_student_of_online_samples_resumes_exactly(chain, finished, tmp_path):
+def test_a_student_resumes_exactly_past_a_damaged_checkpoint(chain, finished, tmp_path):
+    """Online samples, killed, and the newest checkpoint cut short, as by a disk that gave up."""
     command = (
         "student", "--config", chain.config, "--student.source", "online", "--label.count", 10**6,
     )  # fmt: skip
@@ -199,8 +198,12 @@ def test_a_student_of_online_samples_resumes_exactly(chain, finished, tmp_path):
     wait_for("student/checkpoints/state-6*", run, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    states = sorted((run / "student/checkpoints").glob("state-*.safetensors"), key=_number)
+    assert len(states) == 2
+    states[-1].write_bytes(states[-1].read_bytes()[:-1000])
     again = run_cli(*command, "--run.dir", run)
-    assert "resumed at step" in again.stdout, again.stderr
+    assert f"{states[-1].name} is damaged" in again.stdout, again.stderr
+    assert f"resumed at step {_number(states[0])}" in again.stdout
     whole = run_cli(*command, "--run.dir", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     for weights in ("student/student.safetensors", "student/last.safetensors"):
@@ -249,6 +252,17 @@ def test_bad_input_is_one_sentence_and_exit_code_two(chain, tmp_path, arguments,
     assert message in made.stderr
     assert "Traceback" not in made.stderr
     assert made.stderr.count("error:") == 1
+
+
+def test_a_loss_that_is_no_number_stops_the_student_and_names_the_step(chain, tmp_path):
+    made = run_cli(
+        "student", "--config", chain.config, "--run.dir", tmp_path, "--student.source", "faces",
+        "--student.faces", 20, "--student.rate", 1e30, "--student.warm_up", 0,
+    )  # fmt: skip
+    assert made.returncode == 2
+    assert re.search(r"the student's loss is (nan|inf) at step \d+ \(samples \[\d+, ", made.stderr)
+    assert "Traceback" not in made.stderr
+    assert not (tmp_path / "student/manifest.json").exists()
 
 
 def test_unknown_keys_of_a_config_are_named(chain, tmp_path):

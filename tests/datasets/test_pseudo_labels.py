@@ -74,6 +74,10 @@ def test_soft_labels_are_the_probabilities_within_a_step_of_eight_bits():
     two = soft_labels(mask, confidence, runners_up[:, :2], 5)
     assert torch.allclose(two.sum(1), torch.ones(2, 4, 4))
     assert (two > 0).sum(1).max() == 2
+    hot = soft_labels(mask, confidence, runners_up, 5, temperature=2.0)
+    stored = (planes[:, 1::2] / 255).sqrt()  # ranked by class; a root flattens them
+    softened = torch.zeros_like(true).scatter(1, classes, stored / stored.sum(1, keepdim=True))
+    assert torch.allclose(hot, softened, atol=1e-5)
     mask[0, 0, 0] = 255  # moved in from beyond the picture
     outside = soft_labels(mask, confidence, runners_up, 5)
     assert outside[0, :, 0, 0].sum() == 0 and outside.isfinite().all()

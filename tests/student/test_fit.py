@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from student.fit import StudentStage, learning_rate
+from student.recipe import StudentStage, learning_rate
 
 
 def test_learning_rate_warms_up_and_ends_at_zero():

@@ -11,6 +11,11 @@ from student.export import Deployed
 from student.network import ARCHITECTURE, WEIGHTS, NetworkConfig, Student, describe, load_student
 
 
+def compiled(student):
+    torch.compiler.reset()
+    return torch.compile(student, backend="aot_eager", fullgraph=True)
+
+
 class EncoderContract:
     """What every family of encoders must do. Subclasses name one of it."""
 
@@ -51,6 +56,12 @@ class EncoderContract:
             assert torch.equal(loaded(pictures), student(pictures))
         assert about["resolution"] == 64
 
+    def test_compiled_it_is_the_same(self, student):
+        """Captured as one graph; the backend that needs no C++ compiler."""
+        pictures = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+        with torch.no_grad():
+            assert torch.allclose(compiled(student)(pictures), student(pictures), atol=1e-4)
+
     def test_exported_it_is_the_same(self, student, tmp_path):
         deployed = Deployed(student)
         pictures = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
@@ -68,6 +79,13 @@ class EncoderContract:
 
 class TestRegNet(EncoderContract):
     config = NetworkConfig("regnetx_002", levels=3, width=8, detail=4)
+
+    def test_compiled_it_takes_other_sizes_too(self, student):
+        fast = compiled(student)
+        with torch.no_grad():
+            for size in ((64, 64), (40, 72)):
+                pictures = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
+                assert torch.allclose(fast(pictures), student(pictures), atol=1e-4)
 
 
 class TestMobileNet(EncoderContract):

@@ -1,3 +1,4 @@
+import copy
 import math
 from dataclasses import replace
 
@@ -96,3 +97,33 @@ def test_an_image_counts_by_its_worst_pixels():
     pixels[0, 0] = 1.0  # a tenth of the image
     pixels[1] = 0.5
     assert image_score(pixels).tolist() == [1.0, 0.5]
+
+
+def test_balanced_it_learns_as_from_features_of_unit_deviation():
+    """And settled it is an ordinary network of the features as they are."""
+    torch.manual_seed(0)
+    balanced, features = FewShotCNN(CONFIG, FEATURES, 8, 3), maps(1)
+    loud = [torch.rand(f.shape[1]) * 50 + 0.1 for f in features]
+    features = [f * d[:, None, None] for f, d in zip(features, loud, strict=True)]
+    quiet = [f / d[:, None, None] for f, d in zip(features, loud, strict=True)]
+    plain, names = copy.deepcopy(balanced), set(balanced.state_dict())
+    balanced.balance(loud)
+    target = torch.randint(0, 3, (1, 8, 8))
+    for network, seen in ((balanced, features), (plain, quiet)):
+        optimiser = torch.optim.Adam(network.parameters(), 1e-3, weight_decay=1e-3)
+        for _ in range(5):
+            loss = torch.nn.functional.cross_entropy(network(seen)[:, 0], target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    assert torch.allclose(balanced(features), plain(quiet), atol=1e-4)
+    expected = balanced(features)
+    balanced.settle()
+    assert set(balanced.state_dict()) == names
+    assert torch.allclose(balanced(features), expected, atol=1e-6)
+
+
+def test_silent_channels_do_not_blow_up():
+    network = FewShotCNN(CONFIG, FEATURES, 8, 3)
+    network.balance([torch.ones(6), torch.zeros(5), torch.ones(4)])
+    assert network(maps()).isfinite().all()

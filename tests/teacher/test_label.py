@@ -118,19 +118,26 @@ def test_killed_at_ten_random_moments_it_loses_and_changes_nothing(chain, taught
         "--run.dir", str(tmp_path), *map(str, OPTIONS),
     ]  # fmt: skip
     moment, finished = random.Random(0), dict[str, bytes]()
-    for _ in range(10):
+
+    def shards() -> list[Path]:
+        return list(tmp_path.glob("label/shard-*.zip"))
+
+    for kill in range(10):
         with subprocess.Popen(
             command, cwd=ROOT, env=environment(), start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         ) as process:  # fmt: skip
             assert process.stderr is not None
             process.stderr.read(1)  # the progress bar: work has begun
+            if kill in (3, 6):  # however slow the machine, some kills leave another shard behind
+                while len(shards()) == len(finished) and process.poll() is None:
+                    time.sleep(0.005)
             time.sleep(moment.uniform(0, 0.15))
             os.killpg(process.pid, signal.SIGKILL)
-        now = {p.name: p.read_bytes() for p in tmp_path.glob("label/shard-*.zip")}
+        now = {path.name: path.read_bytes() for path in shards()}
         assert finished.items() <= now.items()
         finished = now
-    assert finished, "no shard was finished between any two kills"
+    assert len(finished) >= 2
     made = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     assert_same_labels(tmp_path, taught)

@@ -7,7 +7,7 @@ from datasets.annotations import INDEX, LATENTS, read_samples
 from datasets.artifacts import UserError, artifact_hash
 from teacher.choosing import choose_samples
 from teacher.generators import load_generator
-from teacher.sampling import draw, latents_of_seed, to_uint8
+from teacher.sampling import draw, feature_deviations, latents_of_seed, to_uint8
 from tests.conftest import run_cli
 
 
@@ -98,3 +98,13 @@ def test_broken_generators_are_named(tmp_path, chain):
     (tmp_path / "generator.safetensors").write_bytes(b"short")
     with pytest.raises(UserError, match=r"generator\.safetensors cannot be read"):
         load_generator(tmp_path)
+
+
+def test_deviations_are_those_of_the_features_of_random_samples(chain):
+    generator = load_generator(chain.generator)
+    samples = draw(generator, latents_of_seed(generator, 3, 1.0), list(range(40)))
+    features = generator.synthesis(samples.w, samples.noise)[1]
+    found = feature_deviations(generator, 3, 40)  # more than are drawn at once
+    for deviations, maps in zip(found, features, strict=True):
+        direct = maps.transpose(0, 1).flatten(1).std(1, correction=0)
+        assert torch.allclose(deviations, direct, rtol=1e-3, atol=1e-5)

@@ -1,0 +1,239 @@
+"""How fast does a student train and segment, beside networks that people know? Prints JSON.
+
+    pip install --constraint constraints.txt --editable '.[benchmarks]'
+    python benchmarks/student.py --labels runs/demo/label --seeds 3
+
+On the demo's pictures: training by the data alone, by the network alone, by both, in one process and in
+two; then our decoder beside segmentation_models.pytorch's U-Net and FPN on the same encoder: a step of
+training, pictures segmented one at a time, and the mIoU on rendered faces after the demo's training.
+Networks take turns; times are medians.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import timm
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.artifacts import StageFolder
+from datasets.batches import EndlessBatches
+from datasets.confusion import confusion_matrix, iou_figures
+from datasets.faces import RenderedFaces
+from datasets.labels import LabelSet
+from datasets.pseudo_labels import PseudoLabels
+from datasets.transforms import Augmented, Sample
+from student.data import Part, batches
+from student.fit import train_network
+from student.learner import Learner
+from student.network import WEIGHTS, Build, NetworkConfig, Student
+from student.recipe import StudentStage
+from train import build_parser
+
+ROOT = Path(__file__).resolve().parent.parent
+LABELS = LabelSet.load(ROOT / "configs/labels/face8.yaml")
+WARM_UP = 3
+
+
+class Peer(nn.Module):
+    """A network of segmentation_models.pytorch as it is by default, given pictures as ours."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, kind: str, config: NetworkConfig, classes: int) -> None:
+        super().__init__()
+        import segmentation_models_pytorch as smp
+
+        self.network = getattr(smp, kind)(
+            f"tu-{config.encoder}", encoder_weights=None, classes=classes
+        )
+        about = timm.get_pretrained_cfg(config.encoder)
+        assert about is not None
+        for name, value in (("mean", about.mean), ("std", about.std)):
+            self.register_buffer(name, 255 * torch.tensor(value).view(3, 1, 1))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.network((pictures.float() - self.mean) / self.std)
+
+
+NETWORKS: dict[str, Build] = {
+    "ours": Student,
+    "unet": lambda config, classes: Peer("Unet", config, classes),
+    "fpn": lambda config, classes: Peer("FPN", config, classes),
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The demo's recipe and pictures."""
+
+    recipe: StudentStage
+    training: Part
+    validation: Part
+
+    @staticmethod
+    def load(labels: Path) -> "Setup":
+        parsed = build_parser().parse_args(["student", "--config", str(ROOT / "configs/demo.yaml")])
+        recipe = build_parser().instantiate(parsed)["student"]["student"]
+        source = PseudoLabels(labels)
+        border = len(source) - recipe.held_back
+        parts = (Part(source, range(border)), Part(source, range(border, len(source))))
+        return Setup(recipe, *parts)
+
+    def stream(self, steps: int, accelerator: Accelerator) -> Iterator[Sample]:
+        """This process's share of the first batches, as in training."""
+        recipe = self.recipe
+        augmented = Augmented(self.training, recipe.augmentation, LABELS.ignore_index, recipe.seed)
+        order = EndlessBatches(
+            len(self.training), recipe.batch, 0, steps, recipe.seed,
+            accelerator.process_index, accelerator.num_processes,
+        )  # fmt: skip
+        return batches(augmented, order, recipe.workers)
+
+
+def per_second(rounds: Iterator[Any], images: int) -> float:
+    """Images per second over the rounds, without the first few."""
+    times = []
+    for i, _ in enumerate(rounds):
+        times.append(time.perf_counter())
+        if i == WARM_UP:
+            times = times[-1:]
+    return images * (len(times) - 1) / (times[-1] - times[0])
+
+
+def training_speed(setup: Setup, steps: int) -> dict[str, float]:
+    """Images per second of the whole run: the data, the network, both; call on all ranks."""
+    accelerator = Accelerator()
+    learner = Learner(setup.recipe, LABELS, accelerator)
+    batch, images = next(setup.stream(1, accelerator)), setup.recipe.batch
+    stream = setup.stream(steps, accelerator)
+    return {
+        "data": per_second(setup.stream(steps, accelerator), images),
+        "network": per_second((learner.step(i, batch) for i in range(steps)), images),
+        "together": per_second((learner.step(i, one) for i, one in enumerate(stream)), images),
+    }
+
+
+def in_processes(count: int, arguments: list[str]) -> dict[str, float]:
+    """`training_speed` in so many processes, the cores shared out among them."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes", str(count)]
+    launch += ["--multi_gpu"] if count > 1 else []
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    done = subprocess.run(
+        [*launch, __file__, *arguments, "--speed-alone"], stdout=subprocess.PIPE, text=True, check=True,
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": threads},
+    )  # fmt: skip
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def side_by_side(setup: Setup, rounds: int) -> dict[str, dict[str, float]]:
+    """A step of training and a picture segmented, the networks taking turns."""
+    accelerator = Accelerator(cpu=True)
+    batch = next(setup.stream(1, accelerator))
+    learners = {n: Learner(setup.recipe, LABELS, accelerator, b) for n, b in NETWORKS.items()}
+    seconds: dict[str, dict[str, list[float]]] = {n: {"train": [], "segment": []} for n in NETWORKS}
+    for i in range(rounds + WARM_UP):
+        for name, learner in learners.items():
+            begun = time.perf_counter()
+            learner.step(i, batch)
+            seconds[name]["train"].append(time.perf_counter() - begun)
+        for name, learner in learners.items():
+            network, one = learner.network.eval(), batch.image[:1]
+            with torch.no_grad():
+                network(one)
+                begun = time.perf_counter()
+                for _ in range(10):
+                    network(one)
+            seconds[name]["segment"].append((time.perf_counter() - begun) / 10)
+    rows = {}
+    for name, taken in seconds.items():
+        train, segment = (statistics.median(taken[key][WARM_UP:]) for key in ("train", "segment"))
+        rows[name] = {
+            "parameters": sum(p.numel() for p in learners[name].network.parameters()),
+            "training_images_per_second": setup.recipe.batch / train,
+            "milliseconds_per_image": 1000 * segment,
+        }
+    return rows
+
+
+def held_out_miou(setup: Setup, name: str, seed: int, count: int = 500) -> float:
+    """mIoU of a network on rendered faces after the demo's training."""
+    recipe = replace(setup.recipe, seed=seed)
+    with TemporaryDirectory() as path:
+        folder = StageFolder(Path(path) / "student", "student", recipe, {})
+        folder.begin()
+        train_network(
+            recipe, LABELS, setup.training, setup.validation, folder, build=NETWORKS[name]
+        )
+        network = NETWORKS[name](recipe.network, len(LABELS)).eval()
+        network.load_state_dict(load_file(folder.path / WEIGHTS))
+    faces = RenderedFaces(777_000_001, count, setup.validation[0].image.shape[-1])
+    matrix = torch.zeros(len(LABELS), len(LABELS), dtype=torch.int64)
+    with torch.no_grad():
+        for start in range(0, count, 50):
+            items = faces.__getitems__([*range(start, min(start + 50, count))])
+            pictures, truth = map(torch.stack, zip(*items, strict=True))
+            matrix += confusion_matrix(truth, network(pictures).argmax(1), len(LABELS))
+    return float(iou_figures(matrix, LABELS.names)["miou"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--labels", type=Path, default=ROOT / "runs/demo/label")
+    parser.add_argument("--steps", type=int, default=40, help="of each speed of training")
+    parser.add_argument("--rounds", type=int, default=15, help="of the networks side by side")
+    parser.add_argument(
+        "--seeds", type=int, default=0, help="trainings of each network; 0: no mIoU"
+    )
+    parser.add_argument("--speed-alone", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    setup = Setup.load(options.labels)
+    if options.speed_alone:
+        speed = training_speed(setup, options.steps)
+        if Accelerator().is_main_process:
+            print(json.dumps(speed))
+        return
+
+    arguments = ["--labels", str(options.labels), "--steps", str(options.steps)]
+    one, two = (in_processes(count, arguments) for count in (1, 2))
+    networks: dict[str, dict[str, Any]] = {**side_by_side(setup, options.rounds)}
+    for name in networks if options.seeds else ():
+        each = [held_out_miou(setup, name, seed) for seed in range(options.seeds)]
+        networks[name] |= {"held_out_miou": statistics.mean(each), "each": each}
+    ours = networks["ours"]["milliseconds_per_image"]
+    result = {
+        "training_images_per_second": {"one_process": one, "two_processes": two},
+        "data_of_network": one["data"] / one["network"],
+        "two_processes_of_one": two["together"] / one["together"],
+        "networks": networks,
+        "inference_speedup_vs": {
+            name: row["milliseconds_per_image"] / ours
+            for name, row in networks.items()
+            if name != "ours"
+        },
+        "encoder": setup.recipe.network.encoder,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "torch": torch.__version__,
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

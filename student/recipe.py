@@ -1,0 +1,67 @@
+"""How a student is trained: the options of the stage `student`."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from datasets.transforms import Augmentation
+from student.network import NetworkConfig
+
+
+@dataclass(frozen=True)
+class StudentStage:
+    """Stage `student`.
+
+    Args:
+        network: the architecture.
+        source: what to train on: the pseudo-labels of the run; the same samples made while the student
+            trains, without a disk; or rendered faces with exact masks.
+        faces: number of rendered faces, where they are the source.
+        resolution: of the rendered faces, where they are the source.
+        steps: optimiser steps.
+        batch: pictures per step over all processes.
+        targets: learn the most probable class of every pixel, or the probabilities of all that are
+            stored (label.top_k).
+        temperature: of soft targets: probabilities of teacher and student are flattened by it.
+        rate: AdamW's peak learning rate, after a linear warm-up and before a cosine to zero.
+        confidence: power of the teacher's confidence that weights each pixel; 0 weighs all alike.
+        dice: weight of the Dice loss beside cross-entropy.
+        ema: decay of the moving average of the weights, which is what is evaluated and kept.
+        held_back: pictures of the source kept from training, for validation.
+        evaluate_every: steps between validations, each with a checkpoint.
+        accumulate: parts that a process takes its share of a batch in, one after the other, to need less
+            memory; their gradients make one step.
+        precision: of the convolutions under accelerate.
+        compile: let torch.compile make the network faster; it needs a C++ compiler.
+        workers: processes that load and augment; with none, and for samples made online, a thread.
+    """
+
+    network: NetworkConfig = NetworkConfig()
+    augmentation: Augmentation = Augmentation()
+    source: Literal["pseudo_labels", "online", "faces"] = "pseudo_labels"
+    targets: Literal["hard", "soft"] = "hard"
+    temperature: float = 1.0
+    faces: int = 50_000
+    resolution: int = 64
+    steps: int = 1500
+    batch: int = 32
+    rate: float = 2e-3
+    weight_decay: float = 0.05
+    warm_up: int = 100
+    clip: float = 1.0
+    confidence: float = 1.0
+    dice: float = 0.5
+    ema: float = 0.995
+    held_back: int = 200
+    evaluate_every: int = 250
+    accumulate: int = 1
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False
+    workers: int = 1
+    seed: int = 0
+
+
+def learning_rate(config: StudentStage, step: int) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    warm = min(1.0, (step + 1) / max(config.warm_up, 1))
+    return config.rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))

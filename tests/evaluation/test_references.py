@@ -1,0 +1,64 @@
+"""The networks that the student is held against, through the command line."""
+
+import shutil
+from itertools import combinations
+
+import torch
+from safetensors.torch import load_file
+
+from datasets.artifacts import read_json, write_json
+from tests.conftest import run_cli
+
+
+def test_supervised_and_perfect_teacher_have_rows_of_their_own(
+    chain, finished, student_folder, tmp_path
+):
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/compare")
+    command = (
+        "compare", "--config", chain.config, "--run.dir", tmp_path / "run",
+        "--compare.supervised", 20, "--sources.annotator", student_folder,
+    )  # fmt: skip
+    made = run_cli(*command)
+    assert made.returncode == 0, made.stderr
+    tests = read_json(tmp_path / "run/compare/comparison.json")["test_sets"]
+    plain = read_json(finished / "compare/comparison.json")["test_sets"]
+    for name in ("generated", "held_out"):
+        rows = tests[name]["models"]
+        assert {"supervised", "perfect_teacher"} <= set(rows)
+        # Beside the new rows nothing has changed.
+        assert rows["student"]["miou"] == plain[name]["models"]["student"]["miou"]
+        assert rows["three_labels"]["miou"] == plain[name]["models"]["three_labels"]["miou"]
+    trained = [
+        load_file(tmp_path / "run/compare" / name / "last.safetensors")["classify.weight"]
+        for name in ("three_labels", "supervised", "perfect_teacher")
+    ]
+    assert not any(torch.equal(a, b) for a, b in combinations(trained, 2))
+
+
+def test_too_few_faces_for_a_supervised_network_are_refused(chain, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/compare")
+    made = run_cli(
+        "compare", "--config", chain.config, "--run.dir", tmp_path / "run",
+        "--compare.supervised", 8,
+    )  # fmt: skip
+    assert made.returncode == 2
+    assert "compare.supervised is 8" in made.stderr
+    assert not (tmp_path / "run/compare/three_labels").exists()
+
+
+def test_an_annotator_of_other_classes_is_refused(chain, finished, student_folder, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/compare")
+    shutil.copytree(student_folder, tmp_path / "other")
+    about = read_json(tmp_path / "other/student.json")
+    write_json(
+        tmp_path / "other/student.json", about | {"classes": [*about["classes"][:-1], "hat"]}
+    )
+    made = run_cli(
+        "compare", "--config", chain.config, "--run.dir", tmp_path / "run",
+        "--sources.annotator", tmp_path / "other",
+    )  # fmt: skip
+    assert made.returncode == 2
+    assert "sources.annotator" in made.stderr and "hat" in made.stderr
