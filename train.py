@@ -165,6 +165,10 @@ STAGES = {
         lambda c: ("labels", *STUDENT_INPUTS[c.student.source]),
         "student.safetensors, last.safetensors, student.json",
     ),
+    "export": Stage(
+        export_student, lambda c: c.export, lambda c: ("labels", "student"),
+        "student.onnx, labels.json",
+    ),
     "compare": Stage(
         compare,
         lambda c: Comparison(
@@ -172,14 +176,11 @@ STAGES = {
         ),
         lambda c: (
             "labels", "generator", "annotations", *_optional(c, "test_annotations"),
-            "teacher", "student", *(("annotator", "pseudo_labels") if c.sources.annotator else ()),
+            "teacher", "student", "export",
+            *(("annotator", "pseudo_labels") if c.sources.annotator else ()),
             *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
         ),
         "comparison.json, comparison.png",
-    ),
-    "export": Stage(
-        export_student, lambda c: c.export, lambda c: ("labels", "student"),
-        "student.onnx, labels.json",
     ),
 }  # fmt: skip
 

@@ -22,6 +22,21 @@ def confusion_matrix(truth: Tensor, prediction: Tensor, classes: int) -> Tensor:
     return torch.bincount(cells, minlength=classes * classes).view(classes, classes)
 
 
+def confusion_of_each(truth: Tensor, prediction: Tensor, classes: int) -> Tensor:
+    """A confusion matrix for every picture of [N, H, W], int64 [N, classes, classes]."""
+    pairs = zip(truth, prediction, strict=True)
+    return torch.stack([confusion_matrix(*pair, classes) for pair in pairs])
+
+
+def mean_iou(matrices: Tensor) -> Tensor:
+    """Mean IoU of confusion matrices [..., C, C] over the classes that each truth holds, [...]."""
+    matrices = matrices.double()
+    hit = matrices.diagonal(dim1=-2, dim2=-1)
+    true = matrices.sum(-1)
+    union = true + matrices.sum(-2) - hit
+    return torch.where(true > 0, hit / union, torch.nan).nanmean(-1)
+
+
 def iou_figures(matrix: Tensor, names: Sequence[str]) -> dict[str, Any]:
     """IoU per class, their mean, and the mean without class 0 (background).
 

@@ -1,45 +1,55 @@
-"""Stage `compare`: teacher, student and baselines on the same pictures.
+"""Stage `compare`: teacher, student and what they are held against, on the same pictures.
 
 `generated`: annotated samples of the generator, where the teacher has its features for nothing.
-`held_out`: rendered faces; and the test sets that people name: pictures that no generator made. The
-teacher would need an inversion there, so it has no row.
+`held_out`: rendered faces; and the test sets that people name: pictures that no generator made. There
+the teacher needs an inversion, the very cost that the student does without. It is paid, timed and shown
+for the first `compare.inverted` pictures of every set, in a table of their own: all rows of a table
+are about the same pictures.
 """
 
-import statistics
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from time import monotonic
 
-import numpy as np
 import torch
 from accelerate import PartialState
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from datasets.annotations import Samples, read_samples
-from datasets.artifacts import Result, StageFolder, artifact_hash, write_json
-from datasets.confusion import confusion_matrix, iou_figures
+from datasets.annotations import read_samples
+from datasets.artifacts import Result, StageFolder, artifact_hash, hash_file, plain, write_json
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.pictures import as_picture, grid, save_sheet
+from datasets.state import Checkpoints
 from datasets.test_sets import TestSet, Truth, read_test_set
 from evaluation.colour_only import fit_colour_only
 from evaluation.references import train_references
-from student.network import ARCHITECTURE, WEIGHTS, Predict, load_student, predictor
+from evaluation.report import draw_comparison, print_tables
+from evaluation.scoring import (
+    BY_INVERSION,
+    STUDENT,
+    TRUE_FEATURES,
+    Says,
+    Scored,
+    hardware,
+    score,
+)
+from student.export import MODEL, onnx_predictor
+from student.network import ARCHITECTURE, WEIGHTS, Predict, Student, load_student, predictor
 from student.recipe import StudentStage
-from teacher.fewshot import load_teacher
+from teacher.fewshot import FewShotCNN, load_teacher
 from teacher.fit import predict_samples
 from teacher.generators import load_generator
+from teacher.invert import InversionConfig, invert
+from teacher.stylegan2 import Generator
 
 RESULT = "comparison.json"
 PICTURE = "comparison.png"
-_CHUNK = 50
-
-Sheet = tuple[Tensor, Tensor, dict[str, Tensor]]  # pictures, truth, every model's masks
+INVERSION = "inversion_{}.png"
+EXPORTED = "student_onnx"
+_DRAWN = 12
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,9 @@ class CompareStage:
         held_out_seed: of these faces.
         supervised: rendered faces with exact masks for the row `supervised`, as many as there are
             pseudo-labels; 0 for no such row.
+        inverted: pictures of each set, the first ones, whose features the teacher gets by inversion; 0
+            for none.
+        inversion: how; the perceptual distance is taken in the student's encoder.
         shown: pictures of each test set in `comparison.png`, the first ones.
         timed: pictures over which the seconds per image are taken (median, one at a time).
     """
@@ -58,6 +71,8 @@ class CompareStage:
     held_out: int = 500
     held_out_seed: int = 777_000_001
     supervised: int = 0
+    inverted: int = 0
+    inversion: InversionConfig = InversionConfig()
     shown: int = 6
     timed: int = 20
     seed: int = 0
@@ -91,152 +106,121 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
 
     if not PartialState().is_main_process:
         return Result([], {})
-    result = _measure(config, folder, labels, samples, masks, references)
+    device = PartialState().device
+    generator = load_generator(folder.inputs["generator"], device)
+    teacher = load_teacher(folder.inputs["teacher"], generator.features).to(device)
+    networks = {STUDENT: folder.inputs["student"]} | {n: folder.path / n for n in references}
+    students = {name: load_student(path)[0].to(device) for name, path in networks.items()}
+    colour_only = fit_colour_only(
+        samples.images.to(device), masks.to(device), len(labels), labels.ignore_index,
+        config.settings.seed,
+    )  # fmt: skip
+    exported = folder.inputs["export"] / MODEL
+    models: dict[str, Predict] = {
+        STUDENT: predictor(students[STUDENT]),
+        EXPORTED: onnx_predictor(exported),
+        **{name: predictor(students[name]) for name in references},
+        "colour_only": predictor(colour_only),
+    }
+
+    sets: dict[str, Scored] = {}
+    for name, given, says in _test_sets(config, folder, labels, generator, teacher):
+        says |= {model: partial(_say, predict, given.pictures) for model, predict in models.items()}
+        sets[name] = score(given, says, config.settings.timed)
+    if count := config.settings.inverted:
+        for name, scored in list(sets.items()):
+            few = scored.first(count)
+            sets[f"{name}_inverted"] = _with_inversion(
+                name, few, generator, teacher, students[STUDENT], config.settings, folder
+            )
+
+    hashes = {
+        "generator": source,
+        "teacher": folder.input_hash("teacher"),
+        **{name: hash_file(path / WEIGHTS) for name, path in networks.items()},
+        EXPORTED: hash_file(exported),
+    }
+    tests = {name: scored.figures(labels) for name, scored in sets.items()}
+    result = {
+        "classes": list(labels.names), "hardware": hardware(), "hashes": hashes, "test_sets": tests,
+    }  # fmt: skip
     write_json(folder.path / RESULT, result)
-    print_table(result)
+    save_sheet(draw_comparison(sets, labels, config.settings.shown), folder.path / PICTURE)
+    print_tables(result)
     figures = {
         name: {model: row["miou"] for model, row in test["models"].items()}
-        for name, test in result["test_sets"].items()
+        for name, test in tests.items()
     }
-    weights = [f"{name}/{file}" for name in references for file in (WEIGHTS, ARCHITECTURE)]
-    return Result([RESULT, PICTURE, *weights], figures)
+    files = [f"{name}/{file}" for name in references for file in (WEIGHTS, ARCHITECTURE)]
+    files += [path.name for path in folder.path.glob(INVERSION.format("*"))]
+    return Result([RESULT, PICTURE, *files], figures)
 
 
-def _measure(
+def _say(predict: Predict, pictures: Tensor, numbers: list[int]) -> Tensor:
+    return predict(pictures[numbers])
+
+
+def _test_sets(
     config: Comparison,
     folder: StageFolder,
     labels: LabelSet,
-    samples: Samples,
-    masks: Tensor,
-    references: Sequence[str],
-) -> dict[str, Any]:
-    settings, device = config.settings, PartialState().device
-    test_sets = {
-        name: spec.at({part: folder.inputs[f"{name}.{part}"] for part in spec.paths})
-        for name, spec in config.test_sets.items()
-    }
-    generator = load_generator(folder.inputs["generator"], device)
-    teacher = load_teacher(folder.inputs["teacher"], generator.features).to(device)
-    folders = {"student": folder.inputs["student"]} | {n: folder.path / n for n in references}
-    colour_only = fit_colour_only(
-        samples.images.to(device), masks.to(device), len(labels), labels.ignore_index, settings.seed
-    )
-    models: dict[str, Predict] = {
-        name: predictor(load_student(path)[0].to(device)) for name, path in folders.items()
-    }
-    models["colour_only"] = predictor(colour_only)
-
-    result: dict[str, Any] = {}
-    sheets: dict[str, Sheet] = {}
-
-    # Annotated samples: the teacher has its features, and its row is what the student is held against.
+    generator: Generator,
+    teacher: FewShotCNN,
+) -> Iterator[tuple[str, Truth, dict[str, Says]]]:
+    """Every set by name, and what is asked there beside the models that every picture is shown to."""
+    settings, size = config.settings, generator.config.resolution
     if path := folder.inputs.get("test_annotations"):
-        source = artifact_hash(folder.inputs["generator"])
-        tests, truths = read_samples(path, labels, source)
+        tests, truths = read_samples(path, labels, artifact_hash(folder.inputs["generator"]))
 
-        def by_features(indices: list[int]) -> Tensor:
-            return predict_samples(generator, teacher, tests.take(indices))
+        def by_features(numbers: list[int]) -> Tensor:
+            return predict_samples(generator, teacher, tests.take(numbers))
 
-        teacher_masks = by_features(list(range(len(tests))))
-        row = iou_figures(confusion_matrix(truths, teacher_masks, len(labels)), labels.names)
-        row["seconds_per_image"] = _seconds(lambda i: by_features([i % len(tests)]), settings.timed)
-        rows, predictions = _score(models, tests.images, truths, labels, settings)
-        sheets["generated"] = (tests.images, truths, {"teacher": teacher_masks} | predictions)
-        result["generated"] = {"images": len(tests), "models": {"teacher": row} | rows}
-
-    # Pictures that no generator made.
-    for name, given in _real_sets(settings, test_sets, labels, generator.config.resolution):
-        rows, predictions = _score(models, given.pictures, given.masks, labels, settings)
-        sheets[name] = (given.pictures, given.masks, predictions)
-        result[name] = {**given.about, "models": rows}
-
-    _draw(folder, labels, sheets, settings.shown)
-    hardware = torch.cuda.get_device_name() if device.type == "cuda" else (
-        f"CPU, {torch.get_num_threads()} threads"
-    )  # fmt: skip
-    return {"classes": list(labels.names), "hardware": hardware, "test_sets": result}
-
-
-def _real_sets(
-    settings: CompareStage, test_sets: Mapping[str, TestSet], labels: LabelSet, size: int
-) -> Iterator[tuple[str, Truth]]:
-    """Rendered faces that no stage has seen, then the sets that people name."""
+        yield "generated", Truth(tests.images, truths, {}), {TRUE_FEATURES: by_features}
     if settings.held_out:
         faces = RenderedFaces(settings.held_out_seed, settings.held_out, size, labels=labels)
-        pictures, masks = map(
-            torch.stack, zip(*faces.__getitems__([*range(len(faces))]), strict=True)
-        )
-        yield "held_out", Truth(pictures, masks, {"images": len(faces)})
-    for name, spec in test_sets.items():
-        yield name, read_test_set(name, spec, labels, size)
+        items = faces.__getitems__([*range(len(faces))])
+        pictures, masks = map(torch.stack, zip(*items, strict=True))
+        yield "held_out", Truth(pictures, masks, {}), {}
+    for name, spec in config.test_sets.items():
+        spec = spec.at({part: folder.inputs[f"{name}.{part}"] for part in spec.paths})
+        yield name, read_test_set(name, spec, labels, size), {}
 
 
-def _score(
-    models: dict[str, Predict],
-    pictures: Tensor,
-    truth: Tensor,
-    labels: LabelSet,
+def _with_inversion(
+    name: str,
+    scored: Scored,
+    generator: Generator,
+    teacher: FewShotCNN,
+    student: Student,
     settings: CompareStage,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    rows, predictions = {}, {}
-    for name, predict in models.items():
-        predictions[name] = torch.cat([predict(chunk) for chunk in pictures.split(_CHUNK)])
-        matrix = confusion_matrix(truth, predictions[name], len(labels))
-        rows[name] = iou_figures(matrix, labels.names)
-
-        def once(i: int, predict: Predict = predict) -> Tensor:
-            return predict(pictures[[i % len(pictures)]])
-
-        rows[name]["seconds_per_image"] = _seconds(once, settings.timed)
-    return rows, predictions
-
-
-def _seconds(once: Callable[[int], Tensor], count: int) -> float:
-    """Median time of one picture at a time, after three that do not count."""
-    times = []
-    for i in range(count + 3):
-        start = time.perf_counter()
-        once(i)  # ends with a copy to the CPU, which waits for the device
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[3:])
-
-
-def _draw(
     folder: StageFolder,
-    labels: LabelSet,
-    sheets: dict[str, Sheet],
-    shown: int,
-) -> None:
-    """Both test sets side by side: picture, truth and every model's masks."""
-    drawn = []
-    for name, (pictures, truth, predictions) in sheets.items():
-        columns = {name: [as_picture(p) for p in pictures[:shown]]}
-        columns["truth"] = [labels.paint(m.numpy()) for m in truth[:shown]]
-        for model, masks in predictions.items():
-            columns[model] = [labels.paint(m.numpy()) for m in masks[:shown]]
-        drawn.append(grid(columns, labels))
-    height = max(sheet.shape[0] for sheet in drawn)
-    padded = [
-        np.pad(s, ((0, height - s.shape[0]), (0, 16), (0, 0)), constant_values=255) for s in drawn
-    ]
-    save_sheet(np.concatenate(padded, axis=1), folder.path / PICTURE)
+) -> Scored:
+    """The same set with a row for the teacher that has no features but those it looks for.
 
+    Writes `inversion_NAME.png`, pictures beside what the generator drew instead.
+    """
 
-def print_table(result: dict[str, Any]) -> None:
-    """The comparison in the terminal, a table for each test set."""
-    # A log file has no width of its own; there the table keeps its full one.
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    for name, test in result["test_sets"].items():
-        title = f"{name}: {test['images']} images, IoU in percent"
-        told = f"classes: {test['map']}" if test.get("map", "none") != "none" else None
-        table = Table(title=title, caption=told)
-        table.add_column("model")
-        for column in ("mIoU", "no backgr.", *result["classes"], "ms/image"):
-            table.add_column(column, justify="right")
-        for model, row in test["models"].items():
-            shares = [row["miou"], row["miou_foreground"]]
-            shares += [row["iou"].get(label) for label in result["classes"]]
-            cells = ["-" if share is None else f"{100 * share:.1f}" for share in shares]
-            table.add_row(model, *cells, f"{1000 * row['seconds_per_image']:.1f}")
-        console.print(table)
-    console.print(f"one image at a time on {result['hardware']}")
+    def maps(pictures: Tensor) -> list[Tensor]:
+        return student.features(student.normalised(pictures))
+
+    found = invert(
+        generator, scored.pictures, settings.inversion, maps,
+        Checkpoints(folder.checkpoints / f"inversion_{name}"),
+    )  # fmt: skip
+    begun = monotonic()
+    masks = predict_samples(generator, teacher, found.samples)
+    seconds = found.seconds + (monotonic() - begun) / len(masks)
+    drawn = {
+        name: [as_picture(p) for p in scored.pictures[:_DRAWN]],
+        "drawn again": [as_picture(p) for p in found.drawn[:_DRAWN]],
+    }
+    save_sheet(
+        grid(drawn, LabelSet.load(folder.inputs["labels"])), folder.path / INVERSION.format(name)
+    )
+    about = {"psnr": float(found.psnr.mean()), "psnr_each": found.psnr.tolist()}
+    return replace(
+        scored,
+        about={**scored.about, **about, "inversion": plain(settings.inversion)},
+        masks={BY_INVERSION: masks} | scored.masks,
+        seconds={BY_INVERSION: seconds} | scored.seconds,
+    )

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from datasets.artifacts import Result, StageFolder, UserError, atomic_write, write_json
 from datasets.labels import LabelSet
-from student.network import Student, load_student
+from student.network import Predict, Student, load_student
 
 MODEL = "student.onnx"
 LABELS = "labels.json"
@@ -26,6 +27,20 @@ class ExportStage:
     """
 
     agreement: float = 0.999
+
+
+def onnx_predictor(path: Path) -> Predict:
+    """An exported student in ONNX Runtime, on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def predict(pictures: Tensor) -> Tensor:
+        shown = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        (masks,) = session.run(None, {"pictures": shown})
+        return torch.from_numpy(masks)
+
+    return predict
 
 
 class Deployed(nn.Module):

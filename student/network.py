@@ -105,12 +105,7 @@ class Student(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         height, width = pictures.shape[-2:]
-        x = (pictures.float() - self.mean) / self.std
-        # Not `-height % stride`: torch.compile cannot bound that where sizes change.
-        below, beside = (
-            (self.stride - side % self.stride) % self.stride for side in (height, width)
-        )
-        x = F.pad(x, (0, beside, 0, below))
+        x = self.normalised(pictures)
         levels = self.features(x)
         y = self.merge[-1](self.lateral[-1](levels[-1]))
         for level, lateral, merge in zip(
@@ -120,6 +115,15 @@ class Student(nn.Module):
         y = F.interpolate(y, x.shape[-2:], mode="bilinear", align_corners=False)
         logits = self.classify(self.join(torch.cat([y, self.detail(x)], 1)))
         return logits[..., :height, :width]
+
+    def normalised(self, pictures: Tensor) -> Tensor:
+        """Pictures as the encoder wants them, with margins below and beside where it needs them."""
+        x = (pictures.float() - self.mean) / self.std
+        # Not `-height % stride`: torch.compile cannot bound that where sizes change.
+        below, beside = (
+            (self.stride - side % self.stride) % self.stride for side in pictures.shape[-2:]
+        )
+        return F.pad(x, (0, beside, 0, below))
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The encoder's maps [B, C, h, w] of a normalised picture, from the finest on."""
@@ -177,7 +181,6 @@ def load_encoder(source: str, device: torch.device) -> Callable[[Tensor], Tensor
     network = network.eval().requires_grad_(False).to(device)
 
     def encode(pictures: Tensor) -> Tensor:
-        x = (pictures.to(device).float() - network.mean) / network.std
-        return network.features(x)[-1].mean((2, 3))
+        return network.features(network.normalised(pictures.to(device)))[-1].mean((2, 3))
 
     return encode

@@ -1,12 +1,17 @@
 """From a picture to the latents that draw it, by optimisation.
 
 After Abdal et al., "Image2StyleGAN" (2019): a style for every layer (W+) is moved until the generator
-draws the picture. Here the start is the best of many random faces, and the distance is taken at
-several sizes, coarse ones first in effect, since they have few pixels and so large shares.
+draws the picture. The start is the best of many random faces. The distance is taken at several sizes,
+and in the feature maps of a network where one is given.
+
+Shapes: B = pictures at once, L = layers, D = length of a style, R = the generator's resolution.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +19,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.annotations import Samples
-from datasets.state import seed_everything
-from teacher.sampling import samples_at_once
+from datasets.artifacts import UserError
+from datasets.state import Checkpoints, seed_everything
+from teacher.sampling import chunks, samples_at_once
 from teacher.stylegan2 import Generator
+
+Maps = Callable[[Tensor], Sequence[Tensor]]  # pictures [B, 3, R, R] in [0, 255] -> feature maps
+
+_SIZES = (1, 2, 4, 8)  # at which pictures are compared: full, half, ...
+_COARSE = 8  # side at which a start is looked for
 
 
 @dataclass(frozen=True)
@@ -24,78 +35,231 @@ class InversionConfig:
     """How pictures are inverted.
 
     Args:
-        steps: of the optimiser, for each picture.
-        rate: Adam's, falling to zero as a cosine.
+        steps: of the optimiser, at most, for each picture.
+        rate: Adam's, after a linear warm-up over a twentieth of the steps and before a cosine to zero
+            over the last quarter.
         starts: random faces among which the start is looked for.
+        space: a style for every layer (w+), or one for all (w).
+        perceptual: weight of the distance in feature maps, where a network is given.
         pull: weight of the squared distance from w to its mean; larger is more face-like and less
             alike.
+        noise_rate: Adam's for the noise inputs; 0 keeps the checkpoint's constant noise.
+        noise_penalty: weight of what keeps the noise noise, not a copy of the picture.
+        patience: the decay of the rate begins early once this many steps have brought no picture of a batch
+            nearer by a thousandth; 0 for never.
     """
 
     steps: int = 300
     rate: float = 0.05
     starts: int = 256
+    space: Literal["w+", "w"] = "w+"
+    perceptual: float = 0.3
     pull: float = 1e-3
+    noise_rate: float = 0.0
+    noise_penalty: float = 100.0
+    patience: int = 100
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.starts < 0:
+            raise UserError(
+                f"inversion.steps is {self.steps} and inversion.starts {self.starts}; there must be one "
+                "step at least, and starts cannot be negative."
+            )
+
+
+class Inverted(NamedTuple):
+    """Samples that hold the given pictures and the latents found for them.
+
+    Attributes:
+        drawn: what the generator draws from these latents, uint8 [N, 3, R, R].
+        psnr: of each in dB, [N].
+        seconds: for each picture, at the batch that suits the device.
+    """
+
+    samples: Samples
+    drawn: Tensor
+    psnr: Tensor
+    seconds: float
 
 
 def invert(
-    generator: Generator, pictures: Tensor, config: InversionConfig
-) -> tuple[Samples, Tensor]:
-    """Find styles for pictures; noise stays the checkpoint's constant noise.
+    generator: Generator,
+    pictures: Tensor,
+    config: InversionConfig,
+    maps: Maps | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> Inverted:
+    """Find latents for pictures.
 
     Args:
-        pictures: uint8 [N, 3, R, R] at the generator's resolution.
-
-    Returns:
-        Samples that hold the given pictures and the found styles, and the PSNR of each
-        reconstruction in dB, [N].
+        pictures: uint8 [N, 3, R, R].
+        maps: of a network that sees as people do; the perceptual distance is taken in them.
+        checkpoints: where finished pictures are kept, so that a killed inversion goes on behind them.
     """
-    seed_everything(config.seed)
-    device, noise = generator.w_mean.device, generator.constant_noise()
-    z = torch.randn(config.starts, generator.config.latent_size, device=device)
-    step = samples_at_once(generator)
-    with torch.no_grad():
-        starts = torch.cat([generator.w_mean[None], generator.truncate(generator.mapping(z), 0.7)])
-        drawn = [_coarse(generator.synthesis(part, noise)[0]) for part in starts.split(step)]
-        candidates = torch.cat(drawn)
+    inversion = _Inversion(generator, config, maps)
+    found = checkpoints.newest() if checkpoints else None
+    done = found["done"] if found else 0
+    parts = [found["part"]] if found else []
+    bar = tqdm(total=len(pictures), initial=done, desc="invert", unit="img")
+    step = max(1, samples_at_once(generator) // 4)  # gradients need room beside the features
+    for numbers in chunks(generator, range(done, len(pictures)), step):
+        begun = monotonic()
+        part = inversion(pictures[numbers].to(generator.w_mean.device))
+        done += len(numbers)
+        parts.append(
+            {**part, "seconds": torch.full((len(numbers),), monotonic() - begun) / len(numbers)}
+        )
+        parts = [_joined(parts)]
+        if checkpoints:
+            checkpoints.save(done, {"done": done, "part": parts[0]})
+        bar.update(len(numbers))
+        bar.set_postfix(psnr=f"{parts[0]['psnr'].mean():.1f} dB")
+    bar.close()
+    (whole,) = parts
+    noise = [whole[f"noise{i}"] for i in range(len(generator.noise_shapes))]
+    samples = Samples(whole["w"], noise, pictures)
+    return Inverted(samples, whole["drawn"], whole["psnr"], float(whole["seconds"].mean()))
 
-    found, quality = [], []
-    bar = tqdm(total=len(pictures) * config.steps, desc="invert", unit="step")
-    for chunk in pictures.split(max(1, step // 4)):
-        target = chunk.to(device).float() / 127.5 - 1
-        nearest = torch.cdist(_coarse(target), candidates).argmin(1)
-        w = starts[nearest].unsqueeze(1).repeat(1, generator.style_count, 1).requires_grad_(True)
-        optimiser = torch.optim.Adam([w], config.rate)
-        for i in range(config.steps):
-            optimiser.param_groups[0]["lr"] = (
-                config.rate * 0.5 * (1 + math.cos(math.pi * i / config.steps))
-            )
-            image, _ = generator.synthesis(w, noise)
-            far = (w - generator.w_mean).square().mean((1, 2))
-            loss = (distance(image, target) + config.pull * far).sum()
+
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+class _Inversion:
+    """What all pictures have in common."""
+
+    def __init__(self, generator: Generator, config: InversionConfig, maps: Maps | None) -> None:
+        self.generator, self.config, self.maps = generator, config, maps
+        seed_everything(config.seed)
+        self.noise = generator.constant_noise()
+        with torch.no_grad():
+            shape = (config.starts, generator.config.latent_size)
+            z = torch.randn(shape).to(generator.w_mean.device)
+            random = generator.truncate(generator.mapping(z), 0.7)
+            self.starts = torch.cat([generator.w_mean[None], random])
+            drawn = [self._draw(self.starts[n]) for n in chunks(generator, range(len(self.starts)))]
+            self.candidates = torch.cat([_coarse(images) for images in drawn])
+
+    def _draw(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Images [B, 3, R, R] in [-1, 1] of styles [B, D] or [B, L, D]."""
+        if w.ndim == 2:
+            w = w.unsqueeze(1)
+        w = w.expand(-1, self.generator.style_count, -1)
+        return self.generator.synthesis(w, noise or self.noise)[0]
+
+    def __call__(self, pictures: Tensor) -> dict[str, Tensor]:
+        """Invert a batch of pictures; all of the result is on the CPU, picture by picture."""
+        config, generator = self.config, self.generator
+        target = pictures.float() / 127.5 - 1
+        with torch.no_grad():
+            nearest = torch.cdist(_coarse(target), self.candidates).argmin(1)
+            truth = self._seen(target)
+        layers = generator.style_count if config.space == "w+" else 1
+        w = self.starts[nearest].unsqueeze(1).repeat(1, layers, 1).requires_grad_(True)
+        moved = bool(config.noise_rate)
+        noise = [n.repeat(len(pictures), 1, 1, 1).requires_grad_(moved) for n in self.noise]
+        groups = [{"params": [w], "peak": config.rate}]
+        groups += [{"params": noise, "peak": config.noise_rate}] if moved else []
+        optimiser = torch.optim.Adam(groups)
+
+        schedule = _Schedule(config)
+        while (share := schedule.share()) is not None:
+            for group in optimiser.param_groups:
+                group["lr"] = group["peak"] * share
+            image = self._draw(w, noise)
+            far = self._distance(image, target, truth)
+            loss = (far + config.pull * (w - generator.w_mean).square().mean((1, 2))).sum()
+            if moved:
+                loss = loss + config.noise_penalty * sum(_self_likeness(n).sum() for n in noise)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            bar.update(len(chunk))
+            if moved:
+                _normalise(noise)
+            schedule.saw(far.detach())
+
         with torch.no_grad():
-            image, _ = generator.synthesis(w, noise)
-            error = (image.clamp(-1, 1) - target).square().mean((1, 2, 3)) / 4  # as on [0, 1]
-        found.append(w.detach().cpu())
-        quality.append(-10 * error.clamp_min(1e-10).log10().cpu())
-    bar.close()
-    count = len(pictures)
-    repeated = [n.cpu().expand(count, -1, -1, -1) for n in noise]
-    return Samples(torch.cat(found), repeated, pictures), torch.cat(quality)
+            image = self._draw(w, noise).clamp(-1, 1)
+        error = (image - target).square().mean((1, 2, 3)) / 4  # as on [0, 1]
+        result = {
+            "w": w.detach().expand(-1, generator.style_count, -1),
+            "drawn": ((image + 1) * 127.5).round().to(torch.uint8),
+            "psnr": -10 * error.clamp_min(1e-10).log10(),
+            **{f"noise{i}": n.detach() for i, n in enumerate(noise)},
+        }
+        return {key: value.cpu() for key, value in result.items()}
+
+    def _seen(self, images: Tensor) -> list[Tensor]:
+        """Feature maps whose every pixel has unit length."""
+        if self.maps is None or not self.config.perceptual:
+            return []
+        return [F.normalize(m.float(), dim=1) for m in self.maps((images + 1) * 127.5)]
+
+    def _distance(self, image: Tensor, target: Tensor, truth: Sequence[Tensor]) -> Tensor:
+        """Mean absolute difference at all sizes and the perceptual distance, [B].
+
+        The latter is that of Zhang et al., "The Unreasonable Effectiveness of Deep Features" (2018), with
+        equal weights for all channels.
+        """
+        far = torch.zeros(len(image), device=image.device)
+        for size in _SIZES:
+            difference = F.avg_pool2d(image, size) - F.avg_pool2d(target, size)
+            far = far + difference.abs().mean((1, 2, 3))
+        for mine, true in zip(self._seen(image) if truth else (), truth, strict=True):
+            far = far + self.config.perceptual * (mine - true).square().sum(1).mean((1, 2))
+        return far
 
 
-def distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference at full, half, quarter and eighth size, [B]."""
-    total = torch.zeros(len(a), device=a.device)
-    for size in (1, 2, 4, 8):
-        difference = F.avg_pool2d(a, size) - F.avg_pool2d(b, size)
-        total = total + difference.abs().mean((1, 2, 3))
-    return total
+class _Schedule:
+    """Shares of the learning rate: up, level until it brings nothing more, and down to zero."""
+
+    def __init__(self, config: InversionConfig) -> None:
+        self.warm, self.down = max(1, config.steps // 20), max(1, config.steps // 4)
+        self.patience, self.step = config.patience, 0
+        self.last = config.steps  # the step at which the rate is zero
+        self.best: Tensor | None = None
+        self.waited = 0
+
+    def share(self) -> float | None:
+        """The next step's; None at the end."""
+        if self.step >= self.last:
+            return None
+        fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (self.last - self.step) / self.down))
+        return min(1.0, (self.step + 1) / self.warm) * fall
+
+    def saw(self, distances: Tensor) -> None:
+        """What a step has reached, [B]."""
+        self.step += 1
+        best = distances if self.best is None else self.best
+        nearer = distances < 0.999 * best
+        self.waited = 0 if bool(nearer.any()) else self.waited + 1
+        self.best = torch.where(nearer, distances, best)
+        if self.patience and self.waited == self.patience:
+            self.last = min(self.last, self.step + self.down)
 
 
 def _coarse(images: Tensor) -> Tensor:
-    return F.adaptive_avg_pool2d(images, 8).flatten(1)
+    return F.adaptive_avg_pool2d(images, _COARSE).flatten(1)
+
+
+def _self_likeness(noise: Tensor) -> Tensor:
+    """How much noise [B, 1, r, r] resembles itself moved by a pixel, at its own and smaller sizes, [B].
+
+    After Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (2020), appendix D.
+    """
+    like = torch.zeros(len(noise), device=noise.device)
+    while True:
+        for axis in (2, 3):
+            like = like + (noise * noise.roll(1, axis)).mean((1, 2, 3)).square()
+        if noise.shape[-1] <= 8:
+            return like
+        noise = 2 * F.avg_pool2d(noise, 2)  # of unit deviation again, if it is noise
+
+
+@torch.no_grad()
+def _normalise(noise: Sequence[Tensor]) -> None:
+    """Back to mean zero and unit deviation."""
+    for layer in noise:
+        layer -= layer.mean((1, 2, 3), keepdim=True)
+        layer /= layer.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-8)

@@ -172,8 +172,9 @@ def annotate(path: Path, label_file: Path, options: AnnotateOptions) -> None:
         masks = {name: square_mask(masks[name], size) for name in labelled}
         pictures = torch.stack([square(read_photograph(files[name]), size) for name in labelled])
         print(f"these are photographs: looking for the latents that draw them ({len(labelled)})")
-        samples, quality = invert(generator, pictures, options.inversion)
-        decibels = {n: round(q, 1) for n, q in zip(labelled, quality.tolist(), strict=True)}
+        found = invert(generator, pictures, options.inversion)
+        samples = found.samples
+        decibels = {n: round(q, 1) for n, q in zip(labelled, found.psnr.tolist(), strict=True)}
         origin = {"inverted": plain(options.inversion), "psnr": decibels}
         for name, value in decibels.items():
             print(f"{name:>12} drawn again with a PSNR of {value} dB")

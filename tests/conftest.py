@@ -92,7 +92,10 @@ def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
             "steps": 12, "batch": 8, "held_back": 8, "evaluate_every": 3, "workers": 0,
             "resolution": SIZE, "precision": "bf16",
         },
-        "compare": {"held_out": 20, "timed": 3, "shown": 2},
+        "compare": {
+            "held_out": 20, "timed": 3, "shown": 2, "inverted": 3,
+            "inversion": {"steps": 6, "starts": 4},
+        },
     }  # fmt: skip
     config.write_text(yaml.safe_dump(values))
     made = run_cli("generator", "--config", config, "--run.dir", folder / "source")

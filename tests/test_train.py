@@ -23,7 +23,7 @@ from student.export import Deployed
 from student.network import load_student
 from tests.conftest import ROOT, SIZE, draw_masks, environment, ranks, run_cli
 
-STAGES = ("teacher", "label", "student", "compare", "export")
+STAGES = ("teacher", "label", "student", "export", "compare")
 
 
 def figures(run: Path) -> dict[str, object]:
@@ -32,6 +32,8 @@ def figures(run: Path) -> dict[str, object]:
     for test in result.values():
         for row in test["models"].values():
             del row["seconds_per_image"]
+        for against in test["student_minus"].values():
+            del against["times_faster"]
     return result
 
 
@@ -46,10 +48,14 @@ def test_every_stage_leaves_its_payload(finished):
         assert not (finished / stage / "checkpoints").exists()
     result = read_json(finished / "compare/comparison.json")
     assert result["test_sets"]["generated"]["images"] == 5
-    assert set(result["test_sets"]["generated"]["models"]) == {
-        "teacher", "student", "three_labels", "colour_only",
-    }  # fmt: skip
-    assert "teacher" not in result["test_sets"]["held_out"]["models"]
+    everywhere = {"student", "student_onnx", "three_labels", "colour_only"}
+    rows = {name: set(test["models"]) for name, test in result["test_sets"].items()}
+    assert rows == {
+        "generated": everywhere | {"teacher"},
+        "held_out": everywhere,
+        "generated_inverted": everywhere | {"teacher", "teacher_by_inversion"},
+        "held_out_inverted": everywhere | {"teacher_by_inversion"},
+    }
     with Image.open(finished / "compare/comparison.png") as picture:
         assert picture.width > 200
     assert (finished / "student/metrics.jsonl").read_text().count("\n") == 4
@@ -107,7 +113,8 @@ def test_killed_in_every_stage_it_ends_with_the_same_figures(chain, finished, tm
     ]  # fmt: skip
     moments = (
         "teacher/checkpoints/state-2*", "label/shard-00001.zip", "student/checkpoints/state-6*",
-        "compare/checkpoints/three_labels/state-3*", "export/config.json",
+        "export/config.json", "compare/checkpoints/three_labels/state-3*",
+        "compare/checkpoints/inversion_generated/state-*",
     )  # fmt: skip
     for moment in moments:
         process = subprocess.Popen(

@@ -1,0 +1,104 @@
+"""What every model says of a set of pictures, and the figures that follow from it."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from datasets.confusion import confusion_of_each, iou_figures
+from datasets.labels import LabelSet
+from datasets.test_sets import Truth
+from evaluation.measures import boundary_iou, paired_bootstrap
+
+Says = Callable[[list[int]], Tensor]  # numbers of pictures -> their label maps, uint8 [N, H, W]
+
+STUDENT = "student"
+TRUE_FEATURES, BY_INVERSION = TEACHERS = "teacher", "teacher_by_inversion"
+_CHUNK = 50
+_WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Label maps of one set of pictures.
+
+    Attributes:
+        pictures: uint8 [N, 3, H, W].
+        truth: classes, uint8 [N, H, W].
+        about: what else is to be known of the set.
+        masks: of every model, as `truth`.
+        seconds: of every model, for one picture: the median of some, one at a time.
+    """
+
+    pictures: Tensor
+    truth: Tensor
+    about: Mapping[str, Any]
+    masks: dict[str, Tensor]
+    seconds: dict[str, float]
+
+    def first(self, count: int) -> "Scored":
+        """The same of the first pictures."""
+        masks = {name: mask[:count] for name, mask in self.masks.items()}
+        return Scored(self.pictures[:count], self.truth[:count], self.about, masks, self.seconds)
+
+    def figures(self, labels: LabelSet) -> dict[str, Any]:
+        """All figures of the set, as they stand in `comparison.json`."""
+        each = {
+            name: confusion_of_each(self.truth, mask, len(labels))
+            for name, mask in self.masks.items()
+        }
+        rows: dict[str, dict[str, Any]] = {}
+        for name, matrices in each.items():
+            rows[name] = iou_figures(matrices.sum(0), labels.names)
+            edges = boundary_iou(self.truth, self.masks[name], len(labels))
+            by_class = zip(labels.names, edges.tolist(), strict=True)
+            rows[name] |= {
+                "boundary_miou": float(edges.nanmean()),
+                "boundary_iou": {k: v for k, v in by_class if k in rows[name]["iou"]},
+                "confusion": matrices.sum(0).tolist(),
+                "seconds_per_image": self.seconds[name],
+            }
+        against = {
+            teacher: {
+                **asdict(paired_bootstrap(each[STUDENT], each[teacher])),
+                "agreement": self._agreement(STUDENT, teacher, len(labels)),
+                "times_faster": self.seconds[teacher] / self.seconds[STUDENT],
+            }
+            for teacher in TEACHERS
+            if teacher in each
+        }
+        return {**self.about, "images": len(self.truth), "models": rows, "student_minus": against}
+
+    def _agreement(self, one: str, other: str, classes: int) -> float:
+        """Share of the pixels with a true class of which two models say the same."""
+        same = self.masks[one] == self.masks[other]
+        return float(same[self.truth < classes].float().mean())
+
+
+def hardware() -> str:
+    """What the times are taken on."""
+    device = PartialState().device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def score(given: Truth, says: Mapping[str, Says], timed: int) -> Scored:
+    """Ask every model for all pictures of a set, then for `timed` of them one at a time."""
+    numbers = list(range(len(given.pictures)))
+    masks, seconds = {}, {}
+    for name, model in says.items():
+        parts = [numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK)]
+        masks[name] = torch.cat([model(part) for part in parts])
+        taken = []
+        for i in range(timed + _WARM_UP):
+            begun = time.perf_counter()
+            model([i % len(numbers)])  # ends with a copy to the CPU, which waits for the device
+            taken.append(time.perf_counter() - begun)
+        seconds[name] = statistics.median(taken[_WARM_UP:])
+    return Scored(given.pictures, given.masks, given.about, masks, seconds)
