@@ -32,7 +32,7 @@ from datasets.test_sets import TestSet
 from evaluation.compare import CompareStage, Comparison, compare
 from student.export import ExportStage, export_student
 from student.fit import fit_student
-from student.network import load_encoder
+from student.network import load_encoder, load_maps
 from student.recipe import StudentStage
 from teacher.adversarial import GeneratorStage, train_generator
 from teacher.fit import TeacherStage, fit_teacher
@@ -295,7 +295,7 @@ def use_tool(name: str, config: Config, options: Any) -> None:
     elif name == "sample":
         sample(input_path(config, "generator"), options)
     else:
-        annotate(input_path(config, "generator"), config.sources.labels, options)
+        annotate(input_path(config, "generator"), config.sources.labels, options, load_maps)
 
 
 def build_parser() -> ArgumentParser:

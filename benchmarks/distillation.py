@@ -21,16 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.annotations import read_samples
 from datasets.artifacts import artifact_hash, read_json
-from datasets.confusion import confusion_matrix, iou_figures
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
-from student.network import load_student
+from evaluation.scoring import miou
+from student.network import load_student, predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "assets/faces64"
@@ -96,7 +95,12 @@ def run_way(name: str, seed: int, out: Path, threads: int) -> dict[str, float]:
     ]  # fmt: skip
     if _ANNOTATOR.exists():
         options += ["--sources.annotator", str(_ANNOTATOR)]
-    for stage in ("teacher", "label", "student", *(("compare",) if name == "demo" else ())):
+    for stage in (
+        "teacher",
+        "label",
+        "student",
+        *(("export", "compare") if name == "demo" else ()),
+    ):
         subprocess.run(
             [
                 sys.executable, str(ROOT / "train.py"), stage,
@@ -113,21 +117,15 @@ def run_way(name: str, seed: int, out: Path, threads: int) -> dict[str, float]:
     labels = LabelSet.load(ROOT / "configs/labels/face8.yaml")
     source = artifact_hash(DEMO / "generator")
     samples, masks = read_samples(DEMO / "annotated_test", labels, source)
-    faces = RenderedFaces(777_000_001, 500, 64)
-    pictures, truth = map(torch.stack, zip(*faces.__getitems__([*range(len(faces))]), strict=True))
     teacher = read_json(run / "teacher/manifest.json")["figures"]["generated"]["miou"]
+    student = predictor(load_student(run / "student")[0])
     return {
         "teacher_generated": teacher,
-        "student_generated": score(run / "student", samples.images, masks, labels),
-        "student_held_out": score(run / "student", pictures, truth, labels),
+        "student_generated": miou(student, samples.images, masks, len(labels)),
+        "student_held_out": miou(
+            student, *RenderedFaces(777_000_001, 500, 64).whole(), len(labels)
+        ),
     }
-
-
-@torch.no_grad()
-def score(folder: Path, pictures: Tensor, truth: Tensor, labels: LabelSet) -> float:
-    student, _ = load_student(folder)
-    masks = torch.cat([student(part).argmax(1) for part in pictures.split(50)])
-    return float(iou_figures(confusion_matrix(truth, masks, len(labels)), labels.names)["miou"])
 
 
 def main() -> None:

@@ -33,15 +33,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.artifacts import StageFolder
 from datasets.batches import EndlessBatches
-from datasets.confusion import confusion_matrix, iou_figures
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels
 from datasets.transforms import Augmented, Sample
+from evaluation.scoring import miou
 from student.data import Part, batches
 from student.fit import train_network
 from student.learner import Learner
-from student.network import WEIGHTS, Build, NetworkConfig, Student
+from student.network import WEIGHTS, Build, NetworkConfig, Student, predictor
 from student.recipe import StudentStage
 from train import build_parser
 
@@ -185,13 +185,7 @@ def held_out_miou(setup: Setup, name: str, seed: int, count: int = 500) -> float
         network = NETWORKS[name](recipe.network, len(LABELS)).eval()
         network.load_state_dict(load_file(folder.path / WEIGHTS))
     faces = RenderedFaces(777_000_001, count, setup.validation[0].image.shape[-1])
-    matrix = torch.zeros(len(LABELS), len(LABELS), dtype=torch.int64)
-    with torch.no_grad():
-        for start in range(0, count, 50):
-            items = faces.__getitems__([*range(start, min(start + 50, count))])
-            pictures, truth = map(torch.stack, zip(*items, strict=True))
-            matrix += confusion_matrix(truth, network(pictures).argmax(1), len(LABELS))
-    return float(iou_figures(matrix, LABELS.names)["miou"])
+    return miou(predictor(network), *faces.whole(), len(LABELS))
 
 
 def main() -> None:

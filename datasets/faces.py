@@ -100,7 +100,12 @@ class RenderedFaces(Dataset[Any]):
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
         """A batch drawn at once; the data loader calls this, several times faster than one by one."""
-        images, masks = render_faces(self.seed, torch.tensor(indices) + self.first, self.resolution)
-        if self.table is not None:
-            masks = self.table[masks.long()]
-        return list(zip(images, masks, strict=True))
+        return list(zip(*self._draw(torch.tensor(indices)), strict=True))
+
+    def whole(self) -> tuple[Tensor, Tensor]:
+        """All pictures [N, 3, R, R] and masks [N, R, R]."""
+        return self._draw(torch.arange(len(self)))
+
+    def _draw(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        images, masks = render_faces(self.seed, indices + self.first, self.resolution)
+        return images, masks if self.table is None else self.table[masks.long()]

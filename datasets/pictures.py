@@ -17,7 +17,9 @@ from datasets.labels import LabelSet
 Picture = npt.NDArray[np.uint8]
 
 
-def grid(columns: dict[str, list[Picture]], labels: LabelSet, scale: int = 2) -> Picture:
+def grid(
+    columns: dict[str, list[Picture]], labels: LabelSet | None = None, scale: int = 2
+) -> Picture:
     """Pictures in titled columns above a legend of the classes; every picture [H, W, 3] of one size.
 
     Args:
@@ -28,8 +30,9 @@ def grid(columns: dict[str, list[Picture]], labels: LabelSet, scale: int = 2) ->
     cell_h, cell_w, gap, head = height * scale, width * scale, 4, 22
     font = ImageFont.load_default(14)
     total_w = len(columns) * (cell_w + gap) + gap
-    legend = _legend(labels, total_w, font)
-    sheet = Image.new("RGB", (total_w, head + rows * (cell_h + gap) + legend.height), "white")
+    legend = _legend(labels, total_w, font) if labels else None
+    below = head + rows * (cell_h + gap)
+    sheet = Image.new("RGB", (total_w, below + (legend.height if legend else 0)), "white")
     draw = ImageDraw.Draw(sheet)
     for c, (title, column) in enumerate(columns.items()):
         x = gap + c * (cell_w + gap)
@@ -37,7 +40,8 @@ def grid(columns: dict[str, list[Picture]], labels: LabelSet, scale: int = 2) ->
         for r, picture in enumerate(column):
             cell = Image.fromarray(picture).resize((cell_w, cell_h), Image.Resampling.NEAREST)
             sheet.paste(cell, (x, head + r * (cell_h + gap)))
-    sheet.paste(legend, (0, head + rows * (cell_h + gap)))
+    if legend:
+        sheet.paste(legend, (0, below))
     return np.asarray(sheet)
 
 

@@ -8,11 +8,10 @@ are about the same pictures.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 
-import torch
 from accelerate import PartialState
 from torch import Tensor
 from torch.utils.data import TensorDataset
@@ -21,7 +20,7 @@ from datasets.annotations import read_samples
 from datasets.artifacts import Result, StageFolder, artifact_hash, hash_file, plain, write_json
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
-from datasets.pictures import as_picture, grid, save_sheet
+from datasets.pictures import save_sheet
 from datasets.state import Checkpoints
 from datasets.test_sets import TestSet, Truth, read_test_set
 from evaluation.colour_only import fit_colour_only
@@ -29,6 +28,7 @@ from evaluation.references import train_references
 from evaluation.report import draw_comparison, print_tables
 from evaluation.scoring import (
     BY_INVERSION,
+    INVERTED,
     STUDENT,
     TRUE_FEATURES,
     Says,
@@ -49,7 +49,6 @@ RESULT = "comparison.json"
 PICTURE = "comparison.png"
 INVERSION = "inversion_{}.png"
 EXPORTED = "student_onnx"
-_DRAWN = 12
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,10 @@ class Comparison:
 
 
 def compare(config: Comparison, folder: StageFolder) -> Result:
-    """Run the stage: writes `comparison.json` and `comparison.png`, prints the table.
+    """Run the stage: writes `comparison.json`, `comparison.png` and inversions; prints the tables.
 
-    Reads the inputs `generator`, `teacher`, `student`, `annotations`, `labels`; `test_annotations`,
-    test sets, and `annotator` with `pseudo_labels` where they are given.
+    Reads the inputs `generator`, `teacher`, `student`, `export`, `annotations`, `labels`;
+    `test_annotations`, test sets, and `annotator` with `pseudo_labels` where they are given.
     """
     labels = LabelSet.load(folder.inputs["labels"])
     source = artifact_hash(folder.inputs["generator"])
@@ -130,7 +129,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     if count := config.settings.inverted:
         for name, scored in list(sets.items()):
             few = scored.first(count)
-            sets[f"{name}_inverted"] = _with_inversion(
+            sets[name + INVERTED] = _with_inversion(
                 name, few, generator, teacher, students[STUDENT], config.settings, folder
             )
 
@@ -178,9 +177,7 @@ def _test_sets(
         yield "generated", Truth(tests.images, truths, {}), {TRUE_FEATURES: by_features}
     if settings.held_out:
         faces = RenderedFaces(settings.held_out_seed, settings.held_out, size, labels=labels)
-        items = faces.__getitems__([*range(len(faces))])
-        pictures, masks = map(torch.stack, zip(*items, strict=True))
-        yield "held_out", Truth(pictures, masks, {}), {}
+        yield "held_out", Truth(*faces.whole(), {}), {}
     for name, spec in config.test_sets.items():
         spec = spec.at({part: folder.inputs[f"{name}.{part}"] for part in spec.paths})
         yield name, read_test_set(name, spec, labels, size), {}
@@ -199,28 +196,17 @@ def _with_inversion(
 
     Writes `inversion_NAME.png`, pictures beside what the generator drew instead.
     """
-
-    def maps(pictures: Tensor) -> list[Tensor]:
-        return student.features(student.normalised(pictures))
-
     found = invert(
-        generator, scored.pictures, settings.inversion, maps,
+        generator, scored.pictures, settings.inversion, student.maps,
         Checkpoints(folder.checkpoints / f"inversion_{name}"),
     )  # fmt: skip
     begun = monotonic()
     masks = predict_samples(generator, teacher, found.samples)
     seconds = found.seconds + (monotonic() - begun) / len(masks)
-    drawn = {
-        name: [as_picture(p) for p in scored.pictures[:_DRAWN]],
-        "drawn again": [as_picture(p) for p in found.drawn[:_DRAWN]],
+    save_sheet(found.sheet(), folder.path / INVERSION.format(name))
+    about = {
+        "psnr": float(found.psnr.mean()),
+        "psnr_each": found.psnr.tolist(),
+        "inversion": plain(settings.inversion),
     }
-    save_sheet(
-        grid(drawn, LabelSet.load(folder.inputs["labels"])), folder.path / INVERSION.format(name)
-    )
-    about = {"psnr": float(found.psnr.mean()), "psnr_each": found.psnr.tolist()}
-    return replace(
-        scored,
-        about={**scored.about, **about, "inversion": plain(settings.inversion)},
-        masks={BY_INVERSION: masks} | scored.masks,
-        seconds={BY_INVERSION: seconds} | scored.seconds,
-    )
+    return scored.beside(BY_INVERSION, masks, seconds, about)

@@ -10,13 +10,16 @@ from rich.table import Table
 
 from datasets.labels import LabelSet
 from datasets.pictures import Picture, as_picture, grid
-from evaluation.scoring import Scored
+from evaluation.scoring import INVERTED, Scored
 
 
 def draw_comparison(sets: Mapping[str, Scored], labels: LabelSet, shown: int) -> Picture:
     """All test sets side by side: picture, truth and every model's masks."""
     drawn = []
-    for name, scored in sets.items():
+    for name, all_of_it in sets.items():
+        if name.endswith(INVERTED):
+            continue
+        scored = sets.get(name + INVERTED, all_of_it)  # the first pictures, and a model more
         columns = {name: [as_picture(p) for p in scored.pictures[:shown]]}
         for title, masks in ({"truth": scored.truth} | scored.masks).items():
             columns[title] = [labels.paint(mask.numpy()) for mask in masks[:shown]]

@@ -10,15 +10,17 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from datasets.confusion import confusion_of_each, iou_figures
+from datasets.confusion import confusion_matrix, confusion_of_each, iou_figures, mean_iou
 from datasets.labels import LabelSet
 from datasets.test_sets import Truth
 from evaluation.measures import boundary_iou, paired_bootstrap
+from student.network import Predict
 
 Says = Callable[[list[int]], Tensor]  # numbers of pictures -> their label maps, uint8 [N, H, W]
 
 STUDENT = "student"
 TRUE_FEATURES, BY_INVERSION = TEACHERS = "teacher", "teacher_by_inversion"
+INVERTED = "_inverted"  # ends the name of a set that has a row for the teacher by inversion
 _CHUNK = 50
 _WARM_UP = 3
 
@@ -45,6 +47,18 @@ class Scored:
         """The same of the first pictures."""
         masks = {name: mask[:count] for name, mask in self.masks.items()}
         return Scored(self.pictures[:count], self.truth[:count], self.about, masks, self.seconds)
+
+    def beside(
+        self, model: str, masks: Tensor, seconds: float, about: Mapping[str, Any]
+    ) -> "Scored":
+        """The same with one more model, behind the teacher and before all others."""
+        order = sorted(
+            {**self.masks, model: masks}.items(), key=lambda item: item[0] not in TEACHERS
+        )
+        return Scored(
+            self.pictures, self.truth, {**self.about, **about}, dict(order),
+            {**self.seconds, model: seconds},
+        )  # fmt: skip
 
     def figures(self, labels: LabelSet) -> dict[str, Any]:
         """All figures of the set, as they stand in `comparison.json`."""
@@ -78,6 +92,12 @@ class Scored:
         """Share of the pixels with a true class of which two models say the same."""
         same = self.masks[one] == self.masks[other]
         return float(same[self.truth < classes].float().mean())
+
+
+def miou(predict: Predict, pictures: Tensor, truth: Tensor, classes: int) -> float:
+    """Mean IoU of one model on pictures [N, 3, H, W]."""
+    masks = torch.cat([predict(chunk) for chunk in pictures.split(_CHUNK)])
+    return float(mean_iou(confusion_matrix(truth, masks, classes)))
 
 
 def hardware() -> str:

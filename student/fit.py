@@ -26,7 +26,7 @@ from datasets.transforms import Augmented, Exact
 from student.data import InMemory, Part, batches
 from student.learner import Learner
 from student.network import ARCHITECTURE, WEIGHTS, Build, Student, describe
-from student.recipe import StudentStage, learning_rate
+from student.recipe import StudentStage, learning_rate, mixed_precision
 
 LAST = "last.safetensors"
 _VALIDATION_CHUNK = 50
@@ -87,7 +87,7 @@ def train_network(
         `last.safetensors`.
     """
     assert isinstance(training, Sized) and isinstance(validation, Sized)
-    accelerator = Accelerator(mixed_precision=config.precision)
+    accelerator = Accelerator(mixed_precision=mixed_precision(config))
     learner = Learner(config, labels, accelerator, build)
     name = subfolder or "student"
 

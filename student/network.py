@@ -116,6 +116,10 @@ class Student(nn.Module):
         logits = self.classify(self.join(torch.cat([y, self.detail(x)], 1)))
         return logits[..., :height, :width]
 
+    def maps(self, pictures: Tensor) -> list[Tensor]:
+        """The encoder's maps [B, C, h, w] of pictures, from the finest on."""
+        return self.features(self.normalised(pictures))
+
     def normalised(self, pictures: Tensor) -> Tensor:
         """Pictures as the encoder wants them, with margins below and beside where it needs them."""
         x = (pictures.float() - self.mean) / self.std
@@ -168,8 +172,8 @@ def predictor(network: nn.Module) -> Predict:
     return predict
 
 
-def load_encoder(source: str, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """A network as a measure of pictures: uint8 [N, 3, H, W] -> its deepest features [N, C].
+def load_maps(source: str, device: torch.device) -> Callable[[Tensor], list[Tensor]]:
+    """An encoder's maps as a measure of pictures: [N, 3, H, W] in [0, 255] -> maps [N, C, h, w].
 
     Args:
         source: a finished student folder, or the name of a timm model with pretrained weights.
@@ -178,9 +182,10 @@ def load_encoder(source: str, device: torch.device) -> Callable[[Tensor], Tensor
         network = load_student(Path(source))[0]
     else:
         network = Student(NetworkConfig(source, pretrained=True), 2)
-    network = network.eval().requires_grad_(False).to(device)
+    return network.eval().requires_grad_(False).to(device).maps
 
-    def encode(pictures: Tensor) -> Tensor:
-        return network.features(network.normalised(pictures.to(device)))[-1].mean((2, 3))
 
-    return encode
+def load_encoder(source: str, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The same down to one vector a picture: uint8 [N, 3, H, W] -> [N, C], the deepest map's mean."""
+    maps = load_maps(source, device)
+    return lambda pictures: maps(pictures.to(device))[-1].mean((2, 3))

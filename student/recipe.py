@@ -4,6 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+from accelerate.utils import parse_flag_from_env
+
 from datasets.transforms import Augmentation
 from student.network import NetworkConfig
 
@@ -26,12 +29,13 @@ class StudentStage:
         rate: AdamW's peak learning rate, after a linear warm-up and before a cosine to zero.
         confidence: power of the teacher's confidence that weights each pixel; 0 weighs all alike.
         dice: weight of the Dice loss beside cross-entropy.
+        lovasz: weight of the Lovasz-Softmax loss beside them, taken over a quarter of the pixels.
         ema: decay of the moving average of the weights, which is what is evaluated and kept.
         held_back: pictures of the source kept from training, for validation.
         evaluate_every: steps between validations, each with a checkpoint.
         accumulate: parts that a process takes its share of a batch in, one after the other, to need less
             memory; their gradients make one step.
-        precision: of the convolutions under accelerate.
+        precision: of the convolutions under accelerate; auto for bf16 where the device computes in it.
         compile: let torch.compile make the network faster; it needs a C++ compiler.
         workers: processes that load and augment; with none, and for samples made online, a thread.
     """
@@ -51,14 +55,25 @@ class StudentStage:
     clip: float = 1.0
     confidence: float = 1.0
     dice: float = 0.5
+    lovasz: float = 0.0
     ema: float = 0.995
     held_back: int = 200
     evaluate_every: int = 250
     accumulate: int = 1
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["auto", "no", "bf16", "fp16"] = "no"
     compile: bool = False
     workers: int = 1
     seed: int = 0
+
+
+def mixed_precision(config: StudentStage) -> str:
+    """What accelerate is asked for."""
+    if config.precision != "auto":
+        return config.precision
+    if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    able = torch.cpu.get_capabilities()
+    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "no"
 
 
 def learning_rate(config: StudentStage, step: int) -> float:

@@ -7,6 +7,7 @@ and in the feature maps of a network where one is given.
 Shapes: B = pictures at once, L = layers, D = length of a style, R = the generator's resolution.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from datasets.annotations import Samples
 from datasets.artifacts import UserError
+from datasets.pictures import Picture, as_picture, grid
 from datasets.state import Checkpoints, seed_everything
 from teacher.sampling import chunks, samples_at_once
 from teacher.stylegan2 import Generator
@@ -82,6 +84,11 @@ class Inverted(NamedTuple):
     psnr: Tensor
     seconds: float
 
+    def sheet(self, shown: int = 12) -> Picture:
+        """The first pictures beside what the generator draws instead."""
+        columns = {"picture": self.samples.images[:shown], "drawn again": self.drawn[:shown]}
+        return grid({name: [*map(as_picture, images)] for name, images in columns.items()})
+
 
 def invert(
     generator: Generator,
@@ -98,9 +105,11 @@ def invert(
         checkpoints: where finished pictures are kept, so that a killed inversion goes on behind them.
     """
     inversion = _Inversion(generator, config, maps)
+    task = f"{config} {hashlib.sha256(pictures.numpy().tobytes()).hexdigest()}"
     found = checkpoints.newest() if checkpoints else None
-    done = found["done"] if found else 0
-    parts = [found["part"]] if found else []
+    done, parts = 0, list[dict[str, Tensor]]()
+    if found and found["task"] == task:
+        done, parts = found["done"], [found["part"]]
     bar = tqdm(total=len(pictures), initial=done, desc="invert", unit="img")
     step = max(1, samples_at_once(generator) // 4)  # gradients need room beside the features
     for numbers in chunks(generator, range(done, len(pictures)), step):
@@ -112,7 +121,7 @@ def invert(
         )
         parts = [_joined(parts)]
         if checkpoints:
-            checkpoints.save(done, {"done": done, "part": parts[0]})
+            checkpoints.save(done, {"task": task, "done": done, "part": parts[0]})
         bar.update(len(numbers))
         bar.set_postfix(psnr=f"{parts[0]['psnr'].mean():.1f} dB")
     bar.close()

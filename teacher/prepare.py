@@ -1,5 +1,7 @@
 """What a person does before a run: convert a checkpoint, draw samples, bring their masks together."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from datasets.folders import find_pictures, read_photograph, square, square_mask
 from datasets.labels import LabelSet
 from datasets.masks import read_masks
 from datasets.pictures import save_sheet, tile
+from datasets.state import Checkpoints
 from teacher.choosing import choose_samples
 from teacher.generators import convert_checkpoint, load_generator
-from teacher.invert import InversionConfig, invert
+from teacher.invert import InversionConfig, Maps, invert
 from teacher.sampling import draw, latents_of_seed, latents_of_z, read_latents, z_of_seeds
 
 
@@ -64,12 +67,15 @@ class AnnotateOptions:
             zip file or one file.
         out: folder for the annotated samples.
         inversion: how the latents of photographs are found.
+        maps: a network in whose feature maps they are compared as well: a finished student folder, or
+            the name of a timm model, whose pretrained weights are downloaded the first time.
     """
 
     samples: Path
     masks: Path
     out: Path
     inversion: InversionConfig = InversionConfig()
+    maps: str | None = None
 
 
 def convert(options: ConvertOptions) -> None:
@@ -144,16 +150,23 @@ def read_numbers(text: str, option: str) -> list[int]:
     return numbers
 
 
-def annotate(path: Path, label_file: Path, options: AnnotateOptions) -> None:
+def annotate(
+    path: Path,
+    label_file: Path,
+    options: AnnotateOptions,
+    load_maps: Callable[[str, torch.device], Maps],
+) -> None:
     """Bring samples, or photographs, and the masks that people drew of them together, checked.
 
     Args:
         path: the generator; photographs alone need it.
         label_file: the label set.
+        load_maps: how to come by the network of `options.maps`.
     """
     labels = LabelSet.load(label_file)
     if (options.out / "samples.json").exists():
         raise UserError(f"{options.out} holds samples already; choose another --out.")
+    unfinished = None
     if (options.samples / "samples.json").exists():
         samples, index = read_unlabelled(options.samples)
         source, origin = index["generator"], {"drawn": index["origin"]}
@@ -172,14 +185,19 @@ def annotate(path: Path, label_file: Path, options: AnnotateOptions) -> None:
         masks = {name: square_mask(masks[name], size) for name in labelled}
         pictures = torch.stack([square(read_photograph(files[name]), size) for name in labelled])
         print(f"these are photographs: looking for the latents that draw them ({len(labelled)})")
-        found = invert(generator, pictures, options.inversion)
+        unfinished = options.out / f".inverted-by-{source[:12]}"
+        maps = load_maps(options.maps, generator.w_mean.device) if options.maps else None
+        found = invert(generator, pictures, options.inversion, maps, Checkpoints(unfinished))
         samples = found.samples
+        save_sheet(found.sheet(), options.out / "inverted.png")
         decibels = {n: round(q, 1) for n, q in zip(labelled, found.psnr.tolist(), strict=True)}
         origin = {"inverted": plain(options.inversion), "psnr": decibels}
         for name, value in decibels.items():
             print(f"{name:>12} drawn again with a PSNR of {value} dB")
     ordered = [masks[name] for name in names if name in masks]
     report = write_annotations(options.out, samples, ordered, labels, source, origin)
+    if unfinished:
+        shutil.rmtree(unfinished)
     for name, row in report["classes"].items():
         print(f"{name:>12} {row['pixels']:9d} pixels in {row['samples']} of {report['samples']}")
     if report["ignored_pixels"]:

@@ -90,7 +90,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
         "student": {
             "network": {"encoder": "resnet10t", "levels": 2, "width": 8, "detail": 4},
             "steps": 12, "batch": 8, "held_back": 8, "evaluate_every": 3, "workers": 0,
-            "resolution": SIZE, "precision": "bf16",
+            "resolution": SIZE, "precision": "bf16", "lovasz": 0.5,
         },
         "compare": {
             "held_out": 20, "timed": 3, "shown": 2, "inverted": 3,

@@ -1,7 +1,9 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
-from datasets.losses import cross_entropy, dice
+from datasets.confusion import confusion_matrix, iou_figures
+from datasets.losses import cross_entropy, dice, lovasz
 
 
 def test_weighted_cross_entropy_is_the_weighted_mean():
@@ -43,3 +45,40 @@ def test_dice_leaves_absent_classes_and_ignored_pixels_out():
     logits[:, 0] = 40
     logits[:, 1, 0] = 99  # wrong, but where nobody looks
     assert dice(logits, target, torch.ones(1, 4, 4), 255) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lovasz_of_a_decided_prediction_is_one_minus_its_mean_iou(seed):
+    torch.manual_seed(seed)
+    target = torch.randint(0, 4, (1, 9, 9))
+    said = torch.where(torch.rand(1, 9, 9) < 0.7, target, torch.randint(0, 4, (1, 9, 9)))
+    target[0, 0] = 255
+    decided = 60 * F.one_hot(said, 4).permute(0, 3, 1, 2).float()
+    expected = 1 - iou_figures(confusion_matrix(target, said, 4), "abcd")["miou"]
+    loss = lovasz(decided, target, torch.ones(1, 9, 9), 255)
+    assert float(loss) == pytest.approx(expected, abs=1e-5)
+
+
+def test_lovasz_counts_pixels_by_weight_and_leaves_absent_classes_out():
+    target = torch.zeros(2, 1, 4, dtype=torch.long)
+    said = torch.tensor([[[0, 0, 1, 2]], [[0, 0, 0, 0]]])
+    decided = 60 * F.one_hot(said, 3).permute(0, 3, 1, 2).float()
+    weight = torch.tensor([[[1.0, 1.0, 0.5, 0.0]], [[1.0, 1.0, 1.0, 1.0]]])
+    # Of 2.5 in the first picture 0.5 is wrong; the second is right.
+    assert float(lovasz(decided, target, weight, 255)) == pytest.approx(0.1, abs=1e-5)
+
+
+def test_lovasz_has_the_gradient_of_its_value():
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    target, weight = torch.randint(0, 3, (2, 3, 4)), torch.rand(2, 3, 4, dtype=torch.float64)
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return lovasz(x, target, weight, 255)
+
+    (mine,) = torch.autograd.grad(loss(logits), logits)
+    for index in ((0, 1, 2, 3), (1, 2, 0, 0), (0, 0, 1, 1)):
+        moved = torch.zeros_like(logits)
+        moved[index] = 1e-3
+        slope = (loss(logits + moved) - loss(logits - moved)).item() / 2e-3
+        assert mine[index].item() == pytest.approx(slope, abs=2e-4)

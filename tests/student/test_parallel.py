@@ -11,7 +11,7 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from datasets.losses import cross_entropy, dice
+from datasets.losses import cross_entropy, dice, lovasz
 from student.parallel import share_batch_norm, total
 
 
@@ -29,9 +29,8 @@ def make():
 
 def one_step(network, images, target, weight, **sums):
     logits = network(images)
-    loss = cross_entropy(logits, target, weight, 255, **sums) + dice(
-        logits, target, weight, 255, **sums
-    )
+    losses = (each(logits, target, weight, 255, **sums) for each in (cross_entropy, dice, lovasz))
+    loss = torch.stack([*losses]).sum()
     loss.backward()
     return loss.item()
 

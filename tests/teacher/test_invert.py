@@ -1,0 +1,149 @@
+"""Inversion with the bundled generator, whose own faces it must find again."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from datasets.annotations import Samples, read_samples
+from datasets.artifacts import StageFolder, artifact_hash
+from datasets.confusion import confusion_matrix, iou_figures
+from datasets.labels import LabelSet
+from datasets.state import Checkpoints
+from teacher.fewshot import FewShotConfig, load_teacher
+from teacher.fit import TeacherStage, fit_teacher, predict_samples
+from teacher.generators import load_generator
+from teacher.invert import InversionConfig, invert
+from teacher.sampling import draw, latents_of_seed, latents_of_z
+from teacher.stylegan2 import Generator
+from tests.conftest import LABELS, ROOT
+
+BUNDLED = ROOT / "assets/faces64"
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return load_generator(BUNDLED / "generator")
+
+
+@pytest.fixture(scope="module")
+def faces(generator: Generator) -> Samples:
+    """Drawn from latents that nobody else knows."""
+    z = torch.randn(10, generator.config.latent_size, generator=torch.Generator().manual_seed(3))
+    return draw(generator, latents_of_z(generator, z, 0.7), list(range(10)))
+
+
+def psnr(images: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
+    error = (images.clamp(-1, 1) - (pictures.float() / 127.5 - 1)).square().mean((1, 2, 3)) / 4
+    return -10 * error.log10()
+
+
+def test_it_finds_generated_faces_again(generator, faces):
+    pictures = faces.images[:2]
+    quick = invert(generator, pictures, InversionConfig(steps=2))
+    found = invert(generator, pictures, InversionConfig(steps=80))
+    assert found.psnr.min() > 24 and (found.psnr > quick.psnr + 3).all()
+    samples = found.samples
+    again, _ = generator.synthesis(samples.w, samples.noise)
+    assert torch.allclose(psnr(again, pictures), found.psnr, atol=1e-3)
+    assert torch.equal(samples.images, pictures) and samples.w.shape == quick.samples.w.shape
+    assert (found.drawn.float() - pictures.float()).abs().mean() < 10
+    assert found.sheet().shape[1] > 2 * 64 and found.seconds > 0
+
+
+def test_the_teacher_sees_nearly_as_much_in_what_it_found(generator, tmp_path):
+    """IoU from found features against IoU from the true ones, by a teacher fitted for a moment."""
+    labels = LabelSet.load(LABELS)
+    inputs = {
+        "generator": BUNDLED / "generator", "annotations": BUNDLED / "annotated_train",
+        "labels": LABELS,
+    }  # fmt: skip
+    stage = TeacherStage(
+        FewShotConfig(widths=(32, 16, 16, 16)), epochs=25, decay_after=20, rate=3e-3, dice=1.0,
+        balance=True, fresh_noise=True, evaluate_every=25,
+    )  # fmt: skip
+    folder = StageFolder(tmp_path / "teacher", "teacher", stage, inputs)
+    folder.begin()
+    folder.finish(fit_teacher(stage, folder))
+    teacher = load_teacher(folder.path, generator.features)
+    source = artifact_hash(BUNDLED / "generator")
+    samples, truth = read_samples(BUNDLED / "annotated_test", labels, source)
+    samples, truth = samples.take(list(range(8))), truth[:8]
+    found = invert(generator, samples.images, InversionConfig(steps=120))
+    true, inverted = (
+        iou_figures(
+            confusion_matrix(truth, predict_samples(generator, teacher, s), 8), labels.names
+        )
+        for s in (samples, found.samples)
+    )
+    assert true["miou"] > 0.5
+    assert inverted["miou"] > 0.9 * true["miou"]
+
+
+def test_interrupted_it_goes_on_behind_the_finished_pictures(generator, faces, tmp_path):
+    config, seen = InversionConfig(steps=3, starts=8), Counter[str]()
+
+    def maps(name: str, after: int | None = None):
+        def look(pictures: torch.Tensor) -> list[torch.Tensor]:
+            seen[name] += len(pictures)
+            if after is not None and seen[name] > after:
+                raise KeyboardInterrupt
+            return [torch.nn.functional.avg_pool2d(pictures, 4)]
+
+        return look
+
+    whole = invert(generator, faces.images, config, maps("whole"))
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        invert(generator, faces.images, config, maps("cut", seen["whole"] - 3), checkpoints)
+    rest = invert(generator, faces.images, config, maps("rest"), checkpoints)
+    assert 0 < seen["rest"] < seen["whole"] / 2
+    assert torch.equal(rest.samples.w, whole.samples.w)
+    assert torch.equal(rest.psnr, whole.psnr) and torch.equal(rest.drawn, whole.drawn)
+    # Other pictures are another task.
+    other = invert(generator, faces.images.flip(0), config, None, checkpoints)
+    assert not torch.equal(other.samples.w, whole.samples.w)
+
+
+def test_it_stops_where_no_step_brings_anything(generator, faces):
+    steps = Counter[str]()
+
+    def counting(name: str):
+        def look(pictures: torch.Tensor) -> list[torch.Tensor]:
+            steps[name] += 1
+            return [pictures]
+
+        return look
+
+    still = InversionConfig(steps=80, starts=4, rate=1e-9, patience=5)
+    invert(generator, faces.images[:1], still, counting("still"))
+    invert(generator, faces.images[:1], InversionConfig(steps=80, starts=4), counting("moving"))
+    assert steps["moving"] == 80 + 1  # and once for the truth
+    assert steps["still"] < 40
+
+
+def test_one_style_for_all_layers(generator, faces):
+    w = invert(generator, faces.images[:2], InversionConfig(steps=4, space="w")).samples.w
+    assert w.shape[1] == generator.style_count and (w == w[:, :1]).all()
+
+
+def test_noise_inputs_that_are_looked_for_stay_noise(generator):
+    def likeness(samples: Samples) -> float:
+        finest = samples.noise[-1]
+        return float((finest * finest.roll(1, 3)).mean().abs())
+
+    other = draw(generator, latents_of_seed(generator, 5, 0.7), [0]).images  # with noise of its own
+    found = {
+        penalty: invert(
+            generator, other,
+            InversionConfig(steps=60, noise_rate=0.05, noise_penalty=penalty),
+        )
+        for penalty in (0.0, 100.0)
+    }  # fmt: skip
+    fixed = invert(generator, other, InversionConfig(steps=60))
+    assert found[100.0].psnr > fixed.psnr
+    for samples in (result.samples for result in found.values()):
+        assert not torch.equal(samples.noise[-1], fixed.samples.noise[-1])
+        assert all(abs(float(n.mean())) < 1e-3 for n in samples.noise)
+        assert all(float(n.square().mean()) == pytest.approx(1, abs=1e-3) for n in samples.noise)
+    assert likeness(found[100.0].samples) < 0.5 * likeness(found[0.0].samples)
