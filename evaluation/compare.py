@@ -25,9 +25,10 @@ from datasets.state import Checkpoints
 from datasets.test_sets import TestSet, Truth, read_test_set
 from evaluation.colour_only import fit_colour_only
 from evaluation.references import train_references
-from evaluation.report import draw_comparison, print_tables
+from evaluation.report import REPORT, draw_comparison, write_report
 from evaluation.scoring import (
     BY_INVERSION,
+    EXPORTED,
     INVERTED,
     STUDENT,
     TRUE_FEATURES,
@@ -36,6 +37,7 @@ from evaluation.scoring import (
     hardware,
     score,
 )
+from evaluation.tables import print_tables
 from student.export import MODEL, onnx_predictor
 from student.network import ARCHITECTURE, WEIGHTS, Predict, Student, load_student, predictor
 from student.recipe import StudentStage
@@ -48,7 +50,6 @@ from teacher.stylegan2 import Generator
 RESULT = "comparison.json"
 PICTURE = "comparison.png"
 INVERSION = "inversion_{}.png"
-EXPORTED = "student_onnx"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Comparison:
 
 
 def compare(config: Comparison, folder: StageFolder) -> Result:
-    """Run the stage: writes `comparison.json`, `comparison.png` and inversions; prints the tables.
+    """Run the stage: writes `comparison.json`, `report.html` and pictures; prints the tables.
 
     Reads the inputs `generator`, `teacher`, `student`, `export`, `annotations`, `labels`;
     `test_annotations`, test sets, and `annotator` with `pseudo_labels` where they are given.
@@ -126,12 +127,11 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     for name, given, says in _test_sets(config, folder, labels, generator, teacher):
         says |= {model: partial(_say, predict, given.pictures) for model, predict in models.items()}
         sets[name] = score(given, says, config.settings.timed)
-    if count := config.settings.inverted:
-        for name, scored in list(sets.items()):
-            few = scored.first(count)
+        if count := config.settings.inverted:
             sets[name + INVERTED] = _with_inversion(
-                name, few, generator, teacher, students[STUDENT], config.settings, folder
-            )
+                name, sets[name].first(count), generator, teacher, students[STUDENT],
+                config.settings, folder,
+            )  # fmt: skip
 
     hashes = {
         "generator": source,
@@ -145,6 +145,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     }  # fmt: skip
     write_json(folder.path / RESULT, result)
     save_sheet(draw_comparison(sets, labels, config.settings.shown), folder.path / PICTURE)
+    write_report(folder, result, sets, labels)
     print_tables(result)
     figures = {
         name: {model: row["miou"] for model, row in test["models"].items()}
@@ -152,7 +153,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     }
     files = [f"{name}/{file}" for name in references for file in (WEIGHTS, ARCHITECTURE)]
     files += [path.name for path in folder.path.glob(INVERSION.format("*"))]
-    return Result([RESULT, PICTURE, *files], figures)
+    return Result([RESULT, PICTURE, REPORT, *files], figures)
 
 
 def _say(predict: Predict, pictures: Tensor, numbers: list[int]) -> Tensor:

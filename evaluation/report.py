@@ -1,25 +1,42 @@
-"""The comparison for people: tables in the terminal, a sheet of pictures."""
+"""The comparison as one file that people send to each other: `report.html`, with nothing to load.
 
-import sys
-from collections.abc import Mapping
+Tables, charts and pictures are inside it; what made them, and how to make them again, at its end.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
 
+from datasets.artifacts import StageFolder, atomic_write
+from datasets.confusion import confusion_of_each, mean_iou
 from datasets.labels import LabelSet
 from datasets.pictures import Picture, as_picture, grid
-from evaluation.scoring import INVERTED, Scored
+from evaluation.scoring import EXPORTED, INVERTED, STUDENT, TEACHERS, Scored
+from evaluation.tables import LEGEND, tabulate
+
+REPORT = "report.html"
+_EACH = 3  # of the best, the median and the worst pictures
+_INK = {STUDENT: "#d1495b", "teacher": "#00798c", "teacher_by_inversion": "#66a3ad"}
+_OTHER = "#8a8f98"
 
 
 def draw_comparison(sets: Mapping[str, Scored], labels: LabelSet, shown: int) -> Picture:
     """All test sets side by side: picture, truth and every model's masks."""
     drawn = []
-    for name, all_of_it in sets.items():
-        if name.endswith(INVERTED):
-            continue
-        scored = sets.get(name + INVERTED, all_of_it)  # the first pictures, and a model more
+    for name, scored in _fullest(sets).items():
         columns = {name: [as_picture(p) for p in scored.pictures[:shown]]}
         for title, masks in ({"truth": scored.truth} | scored.masks).items():
             columns[title] = [labels.paint(mask.numpy()) for mask in masks[:shown]]
@@ -31,39 +48,197 @@ def draw_comparison(sets: Mapping[str, Scored], labels: LabelSet, shown: int) ->
     return np.concatenate(padded, axis=1)
 
 
-def print_tables(result: dict[str, Any]) -> None:
-    """The comparison in the terminal, a table for each test set."""
-    # A log file has no width of its own; there the table keeps its full one.
-    console = Console(width=None if sys.stdout.isatty() else 130)
+def _fullest(sets: Mapping[str, Scored]) -> dict[str, Scored]:
+    """Every set by its name, in fewer pictures with a model more where there was an inversion."""
+    return {n: sets.get(n + INVERTED, s) for n, s in sets.items() if not n.endswith(INVERTED)}
+
+
+def write_report(
+    folder: StageFolder, result: dict[str, Any], sets: Mapping[str, Scored], labels: LabelSet
+) -> None:
+    """Write `report.html`.
+
+    Args:
+        result: what stands in `comparison.json`.
+    """
+    tests = []
     for name, test in result["test_sets"].items():
-        title = f"{name}: {test['images']} images, IoU in percent"
-        notes = []
-        if test.get("map", "none") != "none":
-            notes.append(f"classes: {test['map']}")
-        if "psnr" in test:
-            notes.append(f"pictures drawn again with a PSNR of {test['psnr']:.1f} dB on average")
-        for teacher, against in test["student_minus"].items():
-            value, low, high = (100 * against[key] for key in ("value", "low", "high"))
-            notes.append(
-                f"student - {teacher}: {value:+.1f} mIoU (95 %: {low:+.1f} to {high:+.1f}), "
-                f"{100 * against['agreement']:.1f} % of pixels alike, "
-                f"{against['times_faster']:.0f} times as fast"
-            )
-        absent = next(iter(test["models"].values()))["absent"]
-        if absent:
-            notes.append(f"not in the truth, and not averaged: {', '.join(absent)}")
-        table = Table(title=title, caption="\n".join(notes) or None, caption_justify="left")
-        table.add_column("model")
-        for column in ("mIoU", "no bg", "edges", *result["classes"], "pixels", "ms/image"):
-            table.add_column(column, justify="right")
-        for model, row in test["models"].items():
-            shares = [row["miou"], row["miou_foreground"], row["boundary_miou"]]
-            shares += [row["iou"].get(label) for label in result["classes"]]
-            shares.append(row["pixel_accuracy"])
-            cells = ["-" if share is None else f"{100 * share:.1f}" for share in shares]
-            table.add_row(model, *cells, f"{1000 * row['seconds_per_image']:.1f}")
-        console.print(table)
-    console.print(
-        f"mIoU of all classes and without background, of their edges (boundary IoU), share of pixels; "
-        f"one image at a time on {result['hardware']}, inversions in batches"
+        scored = sets[name]
+        # Where there is an inversion, the pictures are shown there, with what the teacher says.
+        pictured = name.endswith(INVERTED) or name + INVERTED not in sets
+        tests.append({
+            "figures": tabulate(name, test, result["classes"]),
+            "bars": _svg(partial(_bars, test=test, classes=result["classes"]), 7.5, 3.2),
+            "matrices": {
+                model: _shares(row["confusion"])
+                for model, row in test["models"].items()
+                if model == STUDENT or model in TEACHERS
+            },
+            "pictures": _png(_ranked(scored, labels)) if pictured else None,
+            "inversion": _file(folder.path / f"inversion_{name.removesuffix(INVERTED)}.png")
+            if name.endswith(INVERTED)
+            else None,
+        })  # fmt: skip
+    page = _template().render(
+        result=result,
+        labels=labels,
+        headline=_headline(result),
+        legend=LEGEND,
+        tests=tests,
+        speed=_svg(partial(_speed, result=result), 7.5, 3.6),
+        curves={
+            stage: _svg(partial(_curve, lines=lines), 7.5, 2.8)
+            for stage, path in folder.inputs.items()
+            if stage in ("teacher", "student") and (lines := _metrics(path))
+        },
+        made={
+            stage: json.dumps(json.loads((path / "config.json").read_text()), indent=2)
+            for stage, path in {**folder.inputs, "compare": folder.path}.items()
+            if (path / "config.json").is_file()
+        },
+        versions={"torch": torch.__version__, "numpy": np.__version__},
     )
+    with atomic_write(folder.path / REPORT) as file:
+        file.write_text(page, encoding="utf-8")
+
+
+def _template() -> Any:
+    loader = FileSystemLoader(Path(__file__).parent)
+    pages = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    pages.globals["zip"] = zip
+    return pages.get_template("report.html.jinja")
+
+
+def _headline(result: dict[str, Any]) -> list[str]:
+    """What the comparison says, in a sentence for each set that student and a teacher share."""
+    said = []
+    for name, test in result["test_sets"].items():
+        for teacher, against in test["student_minus"].items():
+            mine, theirs = (100 * test["models"][m]["miou"] for m in (STUDENT, teacher))
+            how = "by inversion" if teacher == TEACHERS[1] else "from true features"
+            sure = (
+                "above" if against["low"] > 0 else "below" if against["high"] < 0 else "level with"
+            )
+            said.append(
+                f"On {test['images']} pictures of {name.removesuffix(INVERTED)} the student has "
+                f"{mine:.1f} mIoU and the teacher {how} {theirs:.1f}: it is {sure} it (95 % of the "
+                f"difference between {100 * against['low']:+.1f} and {100 * against['high']:+.1f}), and "
+                f"{against['times_faster'][STUDENT]:.0f} times as fast "
+                f"({against['times_faster'][EXPORTED]:.0f} times as exported)."
+            )
+    return said
+
+
+def _metrics(stage: Path) -> dict[int, dict[str, float]]:
+    """The lines of a stage's log by step; a resumed run may have written some of them twice."""
+    log = stage / "metrics.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return {line["step"]: line for line in lines}
+
+
+def _svg(draw: Callable[[Axes], None], width: float, height: float) -> str:
+    """A chart as SVG text that scales with the page."""
+    style: Any = {
+        "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False,
+        "axes.spines.right": False, "svg.hashsalt": "threeshot",
+    }  # fmt: skip
+    with mpl.rc_context(style):
+        figure = Figure((width, height), layout="constrained")
+        draw(figure.subplots())
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]  # a page has no XML header inside
+
+
+def _bars(axes: Axes, test: dict[str, Any], classes: list[str]) -> None:
+    """IoU of every class, teacher beside student."""
+    shown = [m for m in (*TEACHERS, STUDENT) if m in test["models"]]
+    width = 0.8 / len(shown)
+    for i, model in enumerate(shown):
+        iou = test["models"][model]["iou"]
+        heights = [100 * iou.get(name, np.nan) for name in classes]
+        places = np.arange(len(classes)) + (i - (len(shown) - 1) / 2) * width
+        axes.bar(places, heights, 0.92 * width, label=model, color=_INK[model])
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set(ylabel="IoU, %", ylim=(0, 100))
+    axes.legend(ncols=3, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
+
+
+def _speed(axes: Axes, result: dict[str, Any]) -> None:
+    """IoU against the time of an image, of the test set with most models."""
+    name, test = max(result["test_sets"].items(), key=lambda item: len(item[1]["models"]))
+    for model, row in test["models"].items():
+        at = (1000 * row["seconds_per_image"], 100 * row["miou"])
+        axes.plot(*at, "o", ms=9, color=_INK.get(model, _OTHER))
+        axes.annotate(model, at, xytext=(7, 5), textcoords="offset points")
+    axes.set(xscale="log", xlabel="milliseconds for an image", ylabel="mIoU, %", title=name)
+    axes.margins(x=0.2, y=0.15)
+    axes.grid(alpha=0.25)
+
+
+def _curve(axes: Axes, lines: dict[int, dict[str, float]]) -> None:
+    """Loss, and mIoU where it was measured, over the steps of a training."""
+    axes.plot(list(lines), [line["loss"] for line in lines.values()], color=_OTHER)
+    axes.set(xlabel="step", ylabel="loss")
+    key = next(
+        (k for k in ("miou", "validation/miou") if any(k in x for x in lines.values())), None
+    )
+    if key:
+        measured = {step: 100 * line[key] for step, line in lines.items() if key in line}
+        other = axes.twinx()
+        other.plot(list(measured), list(measured.values()), "o-", ms=3, color=_INK[STUDENT])
+        other.set_ylabel("mIoU, %", color=_INK[STUDENT])
+
+
+def _shares(matrix: list[list[int]]) -> list[list[float]]:
+    """Rows of a confusion matrix in percent of the true class."""
+    return [[100 * cell / max(sum(row), 1) for cell in row] for row in matrix]
+
+
+def _ranked(scored: Scored, labels: LabelSet) -> Picture:
+    """The student's best, median and worst pictures, by the mIoU of each."""
+    student = scored.masks[STUDENT]
+    order = mean_iou(confusion_of_each(scored.truth, student, len(labels))).argsort(descending=True)
+    middle = max(0, (len(order) - _EACH) // 2)
+    groups = (order[:_EACH], order[middle : middle + _EACH], order[-_EACH:])
+    chosen = list(dict.fromkeys(torch.cat(groups).tolist()))
+    teacher = next((m for m in reversed(TEACHERS) if m in scored.masks), None)
+    columns = {"picture": [as_picture(scored.pictures[i]) for i in chosen]}
+    masks = {"truth": scored.truth} | ({teacher: scored.masks[teacher]} if teacher else {})
+    for title, all_masks in (masks | {STUDENT: student}).items():
+        columns[title] = [labels.paint(all_masks[i].numpy()) for i in chosen]
+    columns["student wrong"] = [
+        _mistakes(scored.pictures[i], scored.truth[i], student[i], labels.ignore_index)
+        for i in chosen
+    ]
+    if teacher:
+        columns["teacher wrong"] = [
+            _mistakes(
+                scored.pictures[i], scored.truth[i], scored.masks[teacher][i], labels.ignore_index
+            )
+            for i in chosen
+        ]
+    return grid(columns, scale=max(1, 128 // scored.pictures.shape[-1]))
+
+
+def _mistakes(picture: Tensor, truth: Tensor, said: Tensor, ignore_index: int) -> Picture:
+    """A pale picture, red where a mask is not the truth."""
+    pale = 255 - (255 - picture.float().mean(0)) * 0.45
+    wrong = (truth != said) & (truth != ignore_index)
+    red = torch.tensor([200.0, 30.0, 45.0]).view(3, 1, 1)
+    return as_picture(torch.where(wrong, red, pale).to(torch.uint8))
+
+
+def _png(picture: Picture) -> str:
+    """A picture as an address that holds it."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _file(path: Path) -> str:
+    with Image.open(path) as picture:
+        return _png(np.asarray(picture.convert("RGB")))

@@ -18,7 +18,7 @@ from student.network import Predict
 
 Says = Callable[[list[int]], Tensor]  # numbers of pictures -> their label maps, uint8 [N, H, W]
 
-STUDENT = "student"
+STUDENT, EXPORTED = "student", "student_onnx"
 TRUE_FEATURES, BY_INVERSION = TEACHERS = "teacher", "teacher_by_inversion"
 INVERTED = "_inverted"  # ends the name of a set that has a row for the teacher by inversion
 _CHUNK = 50
@@ -81,7 +81,9 @@ class Scored:
             teacher: {
                 **asdict(paired_bootstrap(each[STUDENT], each[teacher])),
                 "agreement": self._agreement(STUDENT, teacher, len(labels)),
-                "times_faster": self.seconds[teacher] / self.seconds[STUDENT],
+                "times_faster": {
+                    name: self.seconds[teacher] / self.seconds[name] for name in (STUDENT, EXPORTED)
+                },
             }
             for teacher in TEACHERS
             if teacher in each
