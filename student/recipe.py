@@ -55,7 +55,7 @@ class StudentStage:
     clip: float = 1.0
     confidence: float = 1.0
     dice: float = 0.5
-    lovasz: float = 0.5
+    lovasz: float = 1.0
     ema: float = 0.995
     held_back: int = 200
     evaluate_every: int = 250

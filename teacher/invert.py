@@ -52,7 +52,7 @@ class InversionConfig:
     """
 
     steps: int = 300
-    rate: float = 0.05
+    rate: float = 0.1
     starts: int = 256
     space: Literal["w+", "w"] = "w+"
     perceptual: float = 0.3
