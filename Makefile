@@ -8,9 +8,9 @@ LAUNCH := $(BIN)/accelerate launch --config_file configs/accelerate/cpu.yaml
 .PHONY: demo test lint annotator clean
 
 demo: .venv/installed
-	@echo "demo: three masks -> teacher -> pseudo-labels -> student -> comparison -> ONNX, on this CPU"
+	@echo "demo: three masks -> teacher -> pseudo-labels -> student -> ONNX -> comparison, on this CPU"
 	$(LAUNCH) train.py distill --config configs/demo.yaml
-	@echo "demo: open runs/demo/compare/comparison.png; the exported student is runs/demo/export/student.onnx"
+	@echo "demo: open runs/demo/compare/report.html; the exported student is runs/demo/export/student.onnx"
 
 test: .venv/installed
 	@echo "test: the tests, with warnings as errors"

@@ -29,7 +29,7 @@ from datasets.artifacts import (
     read_json,
 )
 from datasets.test_sets import TestSet
-from evaluation.compare import CompareStage, Comparison, compare
+from evaluation.compare import RIVAL, CompareStage, Comparison, compare
 from student.export import ExportStage, export_student
 from student.fit import fit_student
 from student.network import load_encoder, load_maps
@@ -75,6 +75,8 @@ class Sources:
         annotator: a finished student folder, better than the teacher, for the comparison's row
             `perfect_teacher`; a run does without it.
         test_sets: by name, pictures with true masks for the comparison.
+        rivals: by name, other exported segmenters for the comparison: ONNX files that take and give what
+            ours does, in the run's classes.
     """
 
     labels: Path = Path("configs/labels/face8.yaml")
@@ -84,6 +86,7 @@ class Sources:
     test_annotations: Path | None = None
     annotator: Path | None = None
     test_sets: dict[str, TestSet] = field(default_factory=dict)
+    rivals: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,7 @@ STAGES = {
             "teacher", "student", "export",
             *(("annotator", "pseudo_labels") if c.sources.annotator else ()),
             *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
+            *(RIVAL + name for name in c.sources.rivals),
         ),
         "comparison.json, comparison.png",
     ),
@@ -193,6 +197,8 @@ def input_path(config: Config, name: str) -> Path:
         return config.run.dir / "label"
     if name in STAGES:
         return config.run.dir / name
+    if name.startswith(RIVAL):
+        return config.sources.rivals[name.removeprefix(RIVAL)]
     if "." in name:
         test_set, part = name.rsplit(".", 1)
         return config.sources.test_sets[test_set].paths[part]

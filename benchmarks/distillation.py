@@ -57,15 +57,16 @@ WAYS = {
     "unweighted": Way(label=_ALL, student=("--student.confidence", "0"), parent="demo"),
     "no_dice": Way(label=_ALL, student=("--student.dice", "0"), parent="demo"),
     "twice_the_steps": Way(label=_ALL, student=("--student.steps", "1600"), parent="demo"),
-    "strong_colours": Way(
-        label=_ALL, parent="demo",
-        student=("--student.augmentation.colour", "0.5", "--student.augmentation.hue", "0.1"),
-    ),
-    "strong_shapes": Way(
+    "no_lovasz": Way(label=_ALL, student=("--student.lovasz", "0"), parent="demo"),
+    "no_average": Way(label=_ALL, student=("--student.ema", "0"), parent="demo"),
+    "float32": Way(label=_ALL, student=("--student.precision", "no"), parent="demo"),
+    "more_augmentation": Way(
         label=_ALL, parent="demo",
         student=(
-            "--student.augmentation.shift", "0.12", "--student.augmentation.scale", "0.3",
-            "--student.augmentation.rotate", "25",
+            "--student.augmentation.shift", "0.06", "--student.augmentation.scale", "0.15",
+            "--student.augmentation.rotate", "12", "--student.augmentation.colour", "0.3",
+            "--student.augmentation.hue", "0.04", "--student.augmentation.blur", "0.2",
+            "--student.augmentation.noise", "0.3",
         ),
     ),
     "unbalanced": Way(("--teacher.balance", "false")),

@@ -17,20 +17,29 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from datasets.annotations import read_samples
-from datasets.artifacts import Result, StageFolder, artifact_hash, hash_file, plain, write_json
+from datasets.artifacts import (
+    Result,
+    StageFolder,
+    UserError,
+    artifact_hash,
+    hash_file,
+    plain,
+    write_json,
+)
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.pictures import save_sheet
 from datasets.state import Checkpoints
 from datasets.test_sets import TestSet, Truth, read_test_set
 from evaluation.colour_only import fit_colour_only
-from evaluation.references import train_references
+from evaluation.references import REFERENCES, train_references
 from evaluation.report import REPORT, draw_comparison, write_report
 from evaluation.scoring import (
     BY_INVERSION,
     EXPORTED,
     INVERTED,
     STUDENT,
+    TEACHERS,
     TRUE_FEATURES,
     Says,
     Scored,
@@ -50,6 +59,8 @@ from teacher.stylegan2 import Generator
 RESULT = "comparison.json"
 PICTURE = "comparison.png"
 INVERSION = "inversion_{}.png"
+OWN_ROWS = (*TEACHERS, STUDENT, EXPORTED, *REFERENCES, "colour_only")
+RIVAL = "rivals."  # before the name of an input that is another exported segmenter
 
 
 @dataclass(frozen=True)
@@ -91,11 +102,12 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     """Run the stage: writes `comparison.json`, `report.html` and pictures; prints the tables.
 
     Reads the inputs `generator`, `teacher`, `student`, `export`, `annotations`, `labels`;
-    `test_annotations`, test sets, and `annotator` with `pseudo_labels` where they are given.
+    `test_annotations`, test sets, rivals, and `annotator` with `pseudo_labels` where they are given.
     """
     labels = LabelSet.load(folder.inputs["labels"])
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
+    rivals = _rivals(folder)
 
     faces = None
     if count := config.settings.supervised:
@@ -121,6 +133,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
         EXPORTED: onnx_predictor(exported),
         **{name: predictor(students[name]) for name in references},
         "colour_only": predictor(colour_only),
+        **rivals,
     }
 
     sets: dict[str, Scored] = {}
@@ -138,6 +151,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
         "teacher": folder.input_hash("teacher"),
         **{name: hash_file(path / WEIGHTS) for name, path in networks.items()},
         EXPORTED: hash_file(exported),
+        **{n: folder.input_hash(n) for n in folder.inputs if n.startswith(RIVAL)},
     }
     tests = {name: scored.figures(labels) for name, scored in sets.items()}
     result = {
@@ -154,6 +168,18 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     files = [f"{name}/{file}" for name in references for file in (WEIGHTS, ARCHITECTURE)]
     files += [path.name for path in folder.path.glob(INVERSION.format("*"))]
     return Result([RESULT, PICTURE, REPORT, *files], figures)
+
+
+def _rivals(folder: StageFolder) -> dict[str, Predict]:
+    """The exported segmenters of others by name, read before anything long begins."""
+    rivals = {}
+    for name, path in folder.inputs.items():
+        if name.startswith(RIVAL):
+            row = name.removeprefix(RIVAL)
+            if row in OWN_ROWS:
+                raise UserError(f"sources.rivals: {row} is a row of its own; choose another name.")
+            rivals[row] = onnx_predictor(path)
+    return rivals
 
 
 def _say(predict: Predict, pictures: Tensor, numbers: list[int]) -> Tensor:

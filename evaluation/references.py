@@ -29,6 +29,7 @@ from student.fit import train_network
 from student.network import Student, load_student, predictor
 from student.recipe import StudentStage
 
+REFERENCES = ("three_labels", "supervised", "perfect_teacher")
 _CHUNK = 50
 
 

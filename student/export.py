@@ -30,15 +30,30 @@ class ExportStage:
 
 
 def onnx_predictor(path: Path) -> Predict:
-    """An exported student in ONNX Runtime, on the CPU."""
+    """A segmenter in ONNX Runtime, on the CPU: uint8 RGB [N, H, W, 3] in, label maps [N, H, W] out.
+
+    Raises:
+        UserError: the file cannot be read, or takes something else.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime has no common class for them
+        raise UserError(f"{path} is no ONNX file that ONNX Runtime can run ({error}).") from error
+    (taken, *more), (given, *_) = session.get_inputs(), session.get_outputs()
+    if more or taken.type != "tensor(uint8)" or len(taken.shape) != 4 or taken.shape[3] != 3:
+        raise UserError(
+            f"{path} takes {taken.name} {taken.type} {taken.shape}; a segmenter of this comparison takes "
+            "uint8 RGB pictures [N, H, W, 3] alone. Export it with its normalisation inside."
+        )
 
     def predict(pictures: Tensor) -> Tensor:
         shown = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        (masks,) = session.run(None, {"pictures": shown})
-        return torch.from_numpy(masks)
+        (masks,) = session.run([given.name], {taken.name: shown})
+        return torch.from_numpy(masks.astype(np.uint8))
 
     return predict
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from datasets.annotations import Samples
 from datasets.artifacts import UserError
+from datasets.overlap import ahead
 from datasets.pictures import Picture, as_picture, grid
 from datasets.state import Checkpoints, seed_everything
-from teacher.sampling import chunks, samples_at_once
+from teacher.sampling import chunks, floats_of_features, samples_at_once, side_by_side
 from teacher.stylegan2 import Generator
 
 Maps = Callable[[Tensor], Sequence[Tensor]]  # pictures [B, 3, R, R] in [0, 255] -> feature maps
@@ -76,7 +77,7 @@ class Inverted(NamedTuple):
     Attributes:
         drawn: what the generator draws from these latents, uint8 [N, 3, R, R].
         psnr: of each in dB, [N].
-        seconds: for each picture, at the batch that suits the device.
+        seconds: for each picture, in batches that suit the device.
     """
 
     samples: Samples
@@ -106,33 +107,31 @@ def invert(
     """
     inversion = _Inversion(generator, config, maps)
     task = f"{config} {hashlib.sha256(pictures.numpy().tobytes()).hexdigest()}"
-    found = checkpoints.newest() if checkpoints else None
-    done, parts = 0, list[dict[str, Tensor]]()
-    if found and found["task"] == task:
-        done, parts = found["done"], [found["part"]]
-    bar = tqdm(total=len(pictures), initial=done, desc="invert", unit="img")
+    state: dict[str, Any] = {"task": task, "done": 0, "seconds": 0.0, "found": {}}
+    if checkpoints and (saved := checkpoints.newest()) and saved["task"] == task:
+        state = saved
     step = max(1, samples_at_once(generator) // 4)  # gradients need room beside the features
-    for numbers in chunks(generator, range(done, len(pictures)), step):
-        begun = monotonic()
-        part = inversion(pictures[numbers].to(generator.w_mean.device))
-        done += len(numbers)
-        parts.append(
-            {**part, "seconds": torch.full((len(numbers),), monotonic() - begun) / len(numbers)}
-        )
-        parts = [_joined(parts)]
-        if checkpoints:
-            checkpoints.save(done, {"task": task, "done": done, "part": parts[0]})
-        bar.update(len(numbers))
-        bar.set_postfix(psnr=f"{parts[0]['psnr'].mean():.1f} dB")
+    batches = chunks(generator, range(state["done"], len(pictures)), step)
+    parts = (pictures[numbers].to(generator.w_mean.device) for numbers in batches)
+    bar = tqdm(total=len(pictures), initial=state["done"], desc="invert", unit="img")
+    room = 32 * step * floats_of_features(generator)
+    begun = monotonic()
+    with side_by_side(generator.w_mean.device, room) as (workers, count):
+        for part in ahead(workers, inversion, parts, count):
+            found = state["found"]
+            joined = {k: torch.cat([found[k], v]) if found else v for k, v in part.items()}
+            state |= {"found": joined, "done": len(joined["w"])}
+            state["seconds"] += monotonic() - begun
+            begun = monotonic()
+            if checkpoints:
+                checkpoints.save(state["done"], state)
+            bar.update(len(part["w"]))
+            bar.set_postfix(psnr=f"{joined['psnr'].mean():.1f} dB")
     bar.close()
-    (whole,) = parts
-    noise = [whole[f"noise{i}"] for i in range(len(generator.noise_shapes))]
-    samples = Samples(whole["w"], noise, pictures)
-    return Inverted(samples, whole["drawn"], whole["psnr"], float(whole["seconds"].mean()))
-
-
-def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    found = state["found"]
+    noise = [found[f"noise{i}"] for i in range(len(generator.noise_shapes))]
+    samples = Samples(found["w"], noise, pictures)
+    return Inverted(samples, found["drawn"], found["psnr"], state["seconds"] / len(pictures))
 
 
 class _Inversion:

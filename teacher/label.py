@@ -9,8 +9,7 @@ finished shards are being written.
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -44,6 +43,7 @@ from teacher.sampling import (
     floats_of_features,
     random_inputs,
     samples_at_once,
+    side_by_side,
     styles_of,
     to_uint8,
 )
@@ -208,7 +208,7 @@ def produce(labeller: Labeller, shards: Sequence[int], folder: Path) -> None:
         write_shard(folder / shard_name(shard[0]), shard[1])
 
     with (
-        _workers(labeller) as (workers, count),
+        side_by_side(labeller.device, labeller.batch_bytes) as (workers, count),
         ThreadPoolExecutor(_THREADS) as helpers,
         ThreadPoolExecutor(1) as writer,
     ):
@@ -224,27 +224,6 @@ def produce(labeller: Labeller, shards: Sequence[int], folder: Path) -> None:
         whole = ((n, list(islice(stream, len(numbers)))) for n, numbers in content.items())
         for _ in ahead(writer, write, whole, 1):
             pass  # written
-
-
-@contextmanager
-def _workers(labeller: Labeller) -> Iterator[tuple[Executor, int]]:
-    """Threads that label batches side by side: one for a GPU, and on a CPU one for each core.
-
-    A sum that several threads share comes out differently in its last bit. A batch by a single thread is
-    the same whatever the number of threads and processes, and no slower.
-    """
-    if labeller.device.type != "cpu":
-        with ThreadPoolExecutor(1) as worker:
-            yield worker, 1
-        return
-    threads = torch.get_num_threads()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    count = max(1, min(threads, memory // 4 // labeller.batch_bytes))
-    try:
-        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as workers:
-            yield workers, count
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _numbers(config: LabelStage, shard: int) -> range:

@@ -4,7 +4,10 @@ Sample number i of a seed is a pure function of (generator, seed, i): z and the 
 a random state of its own. Samples of given latents have the checkpoint's constant noise.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +106,33 @@ def samples_at_once(generator: Generator, beside: int = 0) -> int:
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory // 32
     return int(max(1, min(32, memory // (4 * (floats_of_features(generator) + beside)))))
+
+
+@contextmanager
+def side_by_side(device: torch.device, batch_bytes: int) -> Iterator[tuple[Executor, int]]:
+    """Threads that work on batches side by side: one for a GPU, and on a CPU one for each core.
+
+    A sum that several threads share comes out differently in its last bit. A batch by a single thread is
+    the same whatever the number of threads and processes, and no slower.
+
+    Args:
+        batch_bytes: what a batch holds at its most; all together get a quarter of the memory.
+
+    Yields:
+        The threads and their number.
+    """
+    if device.type != "cpu":
+        with ThreadPoolExecutor(1) as worker:
+            yield worker, 1
+        return
+    threads = torch.get_num_threads()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    count = max(1, min(threads, memory // 4 // batch_bytes))
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as workers:
+            yield workers, count
+    finally:
+        torch.set_num_threads(threads)
 
 
 def floats_of_features(generator: Generator) -> int:
