@@ -30,6 +30,7 @@ def figures(run: Path) -> dict[str, object]:
     """Everything a run measured, but its times."""
     result = read_json(run / "compare/comparison.json")["test_sets"]
     for test in result.values():
+        test.pop("seconds_in_batches", None)
         for row in test["models"].values():
             del row["seconds_per_image"]
         for against in test["student_minus"].values():
