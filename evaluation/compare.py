@@ -229,10 +229,10 @@ def _with_inversion(
     )  # fmt: skip
     masks = predict_samples(generator, teacher, found.samples)
     # All rows' times are of one picture at a time; this one takes seconds, so that one will do.
-    begun = monotonic()
     one = invert(generator, scored.pictures[:1], settings.inversion, student.maps)
+    begun = monotonic()
     predict_samples(generator, teacher, one.samples)
-    seconds = monotonic() - begun
+    seconds = one.seconds + monotonic() - begun
     save_sheet(found.sheet(), folder.path / INVERSION.format(name))
     about = {
         "psnr": float(found.psnr.mean()),
