@@ -39,6 +39,8 @@ def draw_comparison(sets: Mapping[str, Scored], labels: LabelSet, shown: int) ->
     for name, scored in _fullest(sets).items():
         columns = {name: [as_picture(p) for p in scored.pictures[:shown]]}
         for title, masks in ({"truth": scored.truth} | scored.masks).items():
+            if title == EXPORTED:
+                continue  # says what the student says
             columns[title] = [labels.paint(mask.numpy()) for mask in masks[:shown]]
         drawn.append(grid(columns, labels))
     height = max(sheet.shape[0] for sheet in drawn)
