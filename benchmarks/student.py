@@ -42,7 +42,7 @@ from student.data import Part, batches
 from student.fit import train_network
 from student.learner import Learner
 from student.network import WEIGHTS, Build, NetworkConfig, Student, predictor
-from student.recipe import StudentStage
+from student.recipe import StudentStage, mixed_precision
 from train import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,7 +119,7 @@ def per_second(rounds: Iterator[Any], images: int) -> float:
 
 def training_speed(setup: Setup, steps: int) -> dict[str, float]:
     """Images per second of the whole run: the data, the network, both; call on all ranks."""
-    accelerator = Accelerator()
+    accelerator = Accelerator(mixed_precision=mixed_precision(setup.recipe))
     learner = Learner(setup.recipe, LABELS, accelerator)
     batch, images = next(setup.stream(1, accelerator)), setup.recipe.batch
     stream = setup.stream(steps, accelerator)
@@ -145,7 +145,7 @@ def in_processes(count: int, arguments: list[str]) -> dict[str, float]:
 
 def side_by_side(setup: Setup, rounds: int) -> dict[str, dict[str, float]]:
     """A step of training and a picture segmented, the networks taking turns."""
-    accelerator = Accelerator(cpu=True)
+    accelerator = Accelerator(cpu=True, mixed_precision=mixed_precision(setup.recipe))
     batch = next(setup.stream(1, accelerator))
     learners = {n: Learner(setup.recipe, LABELS, accelerator, b) for n, b in NETWORKS.items()}
     seconds: dict[str, dict[str, list[float]]] = {n: {"train": [], "segment": []} for n in NETWORKS}
@@ -223,6 +223,7 @@ def main() -> None:
             if name != "ours"
         },
         "encoder": setup.recipe.network.encoder,
+        "precision_of_training": mixed_precision(setup.recipe),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "torch": torch.__version__,
     }

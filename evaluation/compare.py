@@ -33,7 +33,7 @@ from datasets.state import Checkpoints
 from datasets.test_sets import TestSet, Truth, read_test_set
 from evaluation.colour_only import fit_colour_only
 from evaluation.references import REFERENCES, train_references
-from evaluation.report import REPORT, draw_comparison, write_report
+from evaluation.report import INVERSION, REPORT, draw_comparison, write_report
 from evaluation.scoring import (
     BY_INVERSION,
     EXPORTED,
@@ -58,7 +58,6 @@ from teacher.stylegan2 import Generator
 
 RESULT = "comparison.json"
 PICTURE = "comparison.png"
-INVERSION = "inversion_{}.png"
 OWN_ROWS = (*TEACHERS, STUDENT, EXPORTED, *REFERENCES, "colour_only")
 RIVAL = "rivals."  # before the name of an input that is another exported segmenter
 

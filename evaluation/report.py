@@ -28,6 +28,7 @@ from evaluation.scoring import EXPORTED, INVERTED, STUDENT, TEACHERS, Scored
 from evaluation.tables import LEGEND, tabulate
 
 REPORT = "report.html"
+INVERSION = "inversion_{}.png"
 _EACH = 3  # of the best, the median and the worst pictures
 _INK = {STUDENT: "#d1495b", "teacher": "#00798c", "teacher_by_inversion": "#66a3ad"}
 _OTHER = "#8a8f98"
@@ -63,30 +64,12 @@ def write_report(
     Args:
         result: what stands in `comparison.json`.
     """
-    tests = []
-    for name, test in result["test_sets"].items():
-        scored = sets[name]
-        # Where there is an inversion, the pictures are shown there, with what the teacher says.
-        pictured = name.endswith(INVERTED) or name + INVERTED not in sets
-        tests.append({
-            "figures": tabulate(name, test, result["classes"]),
-            "bars": _svg(partial(_bars, test=test, classes=result["classes"]), 7.5, 3.2),
-            "matrices": {
-                model: _shares(row["confusion"])
-                for model, row in test["models"].items()
-                if model == STUDENT or model in TEACHERS
-            },
-            "pictures": _png(_ranked(scored, labels)) if pictured else None,
-            "inversion": _file(folder.path / f"inversion_{name.removesuffix(INVERTED)}.png")
-            if name.endswith(INVERTED)
-            else None,
-        })  # fmt: skip
     page = _template().render(
         result=result,
         labels=labels,
         headline=_headline(result),
         legend=LEGEND,
-        tests=tests,
+        tests=[_section(name, folder, result, sets, labels) for name in result["test_sets"]],
         speed=_svg(partial(_speed, result=result), 7.5, 3.6),
         curves={
             stage: _svg(partial(_curve, lines=lines), 7.5, 2.8)
@@ -102,6 +85,31 @@ def write_report(
     )
     with atomic_write(folder.path / REPORT) as file:
         file.write_text(page, encoding="utf-8")
+
+
+def _section(
+    name: str,
+    folder: StageFolder,
+    result: dict[str, Any],
+    sets: Mapping[str, Scored],
+    labels: LabelSet,
+) -> dict[str, Any]:
+    """What the page shows of a test set. Pictures stand where the teacher says most of them."""
+    test, inverted = result["test_sets"][name], name.endswith(INVERTED)
+    section: dict[str, Any] = dict.fromkeys(("bars", "pictures", "inversion"))
+    section["figures"] = tabulate(name, test, result["classes"])
+    section["matrices"] = {
+        model: _shares(row["confusion"])
+        for model, row in test["models"].items()
+        if model == STUDENT or model in TEACHERS
+    }
+    if test["student_minus"]:
+        section["bars"] = _svg(partial(_bars, test=test, classes=result["classes"]), 7.5, 3.2)
+    if inverted:
+        section["inversion"] = _file(folder.path / INVERSION.format(name.removesuffix(INVERTED)))
+    if inverted or name + INVERTED not in sets:
+        section["pictures"] = _png(_ranked(sets[name], labels))
+    return section
 
 
 def _template() -> Any:
@@ -129,7 +137,7 @@ def _headline(result: dict[str, Any]) -> list[str]:
                 f"{mine:.1f} mIoU and the teacher {how} {theirs:.1f}: it is {sure} it (95 % of the "
                 f"difference between {100 * against['low']:+.1f} and {100 * against['high']:+.1f}), and "
                 f"{against['times_faster'][STUDENT]:.0f} times as fast "
-                f"({against['times_faster'][EXPORTED]:.0f} times as exported)."
+                f"({against['times_faster'][EXPORTED]:.0f} times where it is exported)."
             )
     return said
 

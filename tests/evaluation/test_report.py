@@ -55,8 +55,8 @@ def test_it_shows_pictures_and_charts(page):
     opened = [Image.open(io.BytesIO(base64.b64decode(text))) for text in pictures]
     assert len(opened) == 4  # of two sets the ranked pictures, and the inversions
     assert all(len(picture.getcolors(10**6) or ()) > 20 for picture in opened)
-    # Bars of each table, speed, two trainings.
-    assert page.count("<svg") == 4 + 1 + 2
+    # Bars of each table with a teacher, speed, two trainings.
+    assert page.count("<svg") == 3 + 1 + 2
 
 
 def test_absent_classes_and_inversions_are_told(finished):

@@ -1,8 +1,9 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
-from student.recipe import StudentStage, learning_rate
+from student.recipe import StudentStage, learning_rate, mixed_precision
 
 
 def test_learning_rate_warms_up_and_ends_at_zero():
@@ -17,3 +18,14 @@ def test_learning_rate_warms_up_and_ends_at_zero():
 
 def test_no_warm_up():
     assert learning_rate(replace(StudentStage(), warm_up=0, rate=1.0), 0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("instructions", "precision"),
+    [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "no")],
+)
+def test_precision_follows_the_processor_where_it_may(monkeypatch, instructions, precision):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    assert mixed_precision(StudentStage(precision="auto")) == precision
+    assert mixed_precision(StudentStage(precision="no")) == "no"
