@@ -184,7 +184,7 @@ STAGES = {
             *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
             *(RIVAL + name for name in c.sources.rivals),
         ),
-        "comparison.json, comparison.png",
+        "comparison.json, report.html, comparison.png",
     ),
 }  # fmt: skip
 
