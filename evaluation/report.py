@@ -9,14 +9,11 @@ import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -26,6 +23,9 @@ from datasets.labels import LabelSet
 from datasets.pictures import Picture, as_picture, grid
 from evaluation.scoring import EXPORTED, INVERTED, STUDENT, TEACHERS, Scored
 from evaluation.tables import LEGEND, tabulate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 REPORT = "report.html"
 INVERSION = "inversion_{}.png"
@@ -149,8 +149,11 @@ def _metrics(stage: Path) -> dict[int, dict[str, float]]:
     return {line["step"]: line for line in lines}
 
 
-def _svg(draw: Callable[[Axes], None], width: float, height: float) -> str:
+def _svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
     """A chart as SVG text that scales with the page."""
+    import matplotlib as mpl  # here, since no other stage should wait for it at its start
+    from matplotlib.figure import Figure
+
     style: Any = {
         "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False,
         "axes.spines.right": False, "svg.hashsalt": "threeshot",
@@ -163,7 +166,7 @@ def _svg(draw: Callable[[Axes], None], width: float, height: float) -> str:
     return text.getvalue()[text.getvalue().index("<svg") :]  # a page has no XML header inside
 
 
-def _bars(axes: Axes, test: dict[str, Any], classes: list[str]) -> None:
+def _bars(axes: "Axes", test: dict[str, Any], classes: list[str]) -> None:
     """IoU of every class, teacher beside student."""
     shown = [m for m in (*TEACHERS, STUDENT) if m in test["models"]]
     width = 0.8 / len(shown)
@@ -177,7 +180,7 @@ def _bars(axes: Axes, test: dict[str, Any], classes: list[str]) -> None:
     axes.legend(ncols=3, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
-def _speed(axes: Axes, result: dict[str, Any]) -> None:
+def _speed(axes: "Axes", result: dict[str, Any]) -> None:
     """IoU against the time of an image, of the test set with most models."""
     name, test = max(result["test_sets"].items(), key=lambda item: len(item[1]["models"]))
     for model, row in test["models"].items():
@@ -189,7 +192,7 @@ def _speed(axes: Axes, result: dict[str, Any]) -> None:
     axes.grid(alpha=0.25)
 
 
-def _curve(axes: Axes, lines: dict[int, dict[str, float]]) -> None:
+def _curve(axes: "Axes", lines: dict[int, dict[str, float]]) -> None:
     """Loss, and mIoU where it was measured, over the steps of a training."""
     axes.plot(list(lines), [line["loss"] for line in lines.values()], color=_OTHER)
     axes.set(xlabel="step", ylabel="loss")
