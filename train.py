@@ -5,287 +5,29 @@ python train.py teacher --config configs/demo.yaml --teacher.epochs 50 --run.dir
 """
 
 import dataclasses
-import json
 import os
 import re
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
 
-from datasets.artifacts import (
-    MANIFEST,
-    Result,
-    StageFolder,
-    UserError,
-    plain,
-    read_json,
-)
-from datasets.test_sets import TestSet
-from evaluation.compare import RIVAL, CompareStage, Comparison, compare
-from student.export import ExportStage, export_student
-from student.fit import fit_student
-from student.network import load_encoder, load_maps
-from student.recipe import StudentStage
-from teacher.adversarial import GeneratorStage, train_generator
-from teacher.fit import TeacherStage, fit_teacher
-from teacher.label import Labeller, LabelStage, OnlineSamples, label_samples
+from datasets.artifacts import UserError
+from pipeline import STAGES, Config, distill, dry_run, input_path, run_stage, smoke, study
+from student.network import load_maps
 from teacher.prepare import (
     AnnotateOptions,
     ConvertOptions,
     SampleOptions,
     annotate,
     convert,
+    read_numbers,
     sample,
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """Where the stages' folders lie.
-
-    Args:
-        dir: the run's folder; each stage writes to a folder of its name in it.
-        overwrite: make stages anew that were made with another config or from other inputs.
-    """
-
-    dir: Path = Path("runs/demo")
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What the run is given.
-
-    Args:
-        labels: the label set.
-        generator: a finished generator folder, or a checkpoint file of another system; none to
-            train one in the run's stage `generator`.
-        photographs: a folder or zip file that the stage `generator` learns from; none for rendered
-            faces.
-        annotations: annotated samples for the teacher.
-        test_annotations: annotated samples for the comparison; a run does without them.
-        annotator: a finished student folder, better than the teacher, for the comparison's row
-            `perfect_teacher`; a run does without it.
-        test_sets: by name, pictures with true masks for the comparison.
-        rivals: by name, other exported segmenters for the comparison: ONNX files that take and give what
-            ours does, in the run's classes.
-    """
-
-    labels: Path = Path("configs/labels/face8.yaml")
-    generator: Path | None = None
-    photographs: Path | None = None
-    annotations: Path | None = None
-    test_annotations: Path | None = None
-    annotator: Path | None = None
-    test_sets: dict[str, TestSet] = field(default_factory=dict)
-    rivals: dict[str, Path] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Config:
-    """Everything that can be said to a run."""
-
-    run: Run = field(default_factory=Run)
-    sources: Sources = field(default_factory=Sources)
-    generator: GeneratorStage = field(default_factory=GeneratorStage)
-    teacher: TeacherStage = field(default_factory=TeacherStage)
-    label: LabelStage = field(default_factory=LabelStage)
-    student: StudentStage = field(default_factory=StudentStage)
-    compare: CompareStage = field(default_factory=CompareStage)
-    export: ExportStage = field(default_factory=ExportStage)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage: its function, the part of the config it depends on, and the names of its inputs."""
-
-    run: Callable[[Any, StageFolder], Result]
-    config: Callable[[Config], Any]
-    inputs: Callable[[Config], tuple[str, ...]]
-    writes: str
-
-
-def _optional(config: Config, name: str) -> tuple[str, ...]:
-    """An input that a run may do without."""
-    return (name,) if getattr(config.sources, name) else ()
-
-
-@dataclass(frozen=True)
-class OnlineStudent:
-    """What a student depends on whose samples are made while it trains."""
-
-    student: StudentStage
-    label: LabelStage
-
-
-# What a student reads beside the label set, by its source.
-STUDENT_INPUTS: dict[str, tuple[str, ...]] = {
-    "pseudo_labels": ("pseudo_labels",),
-    "online": ("generator", "teacher"),
-    "faces": (),
-}
-
-
-def _train_student(config: StudentStage | OnlineStudent, folder: StageFolder) -> Result:
-    """The stage `student`, given what it may not know of: the generator."""
-    if isinstance(config, StudentStage):
-        return fit_student(config, folder)
-    if config.label.drop:
-        PartialState().print(
-            "warning: label.drop is ignored: online, the most uncertain samples cannot be known first"
-        )
-    labeller = Labeller.load(config.label, folder.inputs, PartialState().device)
-    return fit_student(config.student, folder, OnlineSamples(labeller))
-
-
-STAGES = {
-    "generator": Stage(
-        lambda config, folder: train_generator(config, folder, load_encoder),
-        lambda c: c.generator,
-        lambda c: _optional(c, "photographs"),
-        "generator.safetensors, generator.json, samples.png",
-    ),
-    "teacher": Stage(
-        fit_teacher, lambda c: c.teacher,
-        lambda c: ("labels", "generator", "annotations", *_optional(c, "test_annotations")),
-        "teacher.safetensors, teacher.json, predictions.png",
-    ),
-    "label": Stage(
-        label_samples, lambda c: c.label, lambda c: ("labels", "generator", "teacher"),
-        "shard-*.zip, pseudo_labels.json, pseudo_labels.png",
-    ),
-    "student": Stage(
-        _train_student,
-        lambda c: OnlineStudent(c.student, c.label) if c.student.source == "online" else c.student,
-        lambda c: ("labels", *STUDENT_INPUTS[c.student.source]),
-        "student.safetensors, last.safetensors, student.json",
-    ),
-    "export": Stage(
-        export_student, lambda c: c.export, lambda c: ("labels", "student"),
-        "student.onnx, labels.json",
-    ),
-    "compare": Stage(
-        compare,
-        lambda c: Comparison(
-            c.compare, c.student, {n: t.without_paths() for n, t in c.sources.test_sets.items()}
-        ),
-        lambda c: (
-            "labels", "generator", "annotations", *_optional(c, "test_annotations"),
-            "teacher", "student", "export",
-            *(("annotator", "pseudo_labels") if c.sources.annotator else ()),
-            *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
-            *(RIVAL + name for name in c.sources.rivals),
-        ),
-        "comparison.json, report.html, comparison.png",
-    ),
-}  # fmt: skip
-
-
-def input_path(config: Config, name: str) -> Path:
-    """Where an input lies: named by `sources`, or made by an earlier stage of the run."""
-    if name == "generator":
-        return config.sources.generator or config.run.dir / "generator"
-    if name == "pseudo_labels":
-        return config.run.dir / "label"
-    if name in STAGES:
-        return config.run.dir / name
-    if name.startswith(RIVAL):
-        return config.sources.rivals[name.removeprefix(RIVAL)]
-    if "." in name:
-        test_set, part = name.rsplit(".", 1)
-        return config.sources.test_sets[test_set].paths[part]
-    path: Path | None = getattr(config.sources, name)
-    if path is None:
-        raise UserError(
-            f"sources.{name} is not set; name a folder in the config or with --sources.{name}."
-        )
-    return path
-
-
-def run_stage(name: str, config: Config) -> None:
-    """Run one stage, unless it is done already."""
-    stage, state = STAGES[name], PartialState()
-    inputs = {key: input_path(config, key) for key in stage.inputs(config)}
-    for key, path in inputs.items():
-        maker = {"pseudo_labels": "label"}.get(key, key)
-        made_here = maker in STAGES and path == config.run.dir / maker
-        if made_here and not (path / MANIFEST).exists():
-            raise UserError(
-                f"the stage `{name}` needs {path}, which is not finished: run `train.py {maker}` "
-                "with the same config first, or `train.py distill` for all stages."
-            )
-    folder = StageFolder(
-        config.run.dir / name, name, stage.config(config), inputs, config.run.overwrite
-    )
-    done = folder.is_done()
-    state.wait_for_everyone()  # all ranks have looked before one begins to write
-    if done:
-        state.print(f"{name}: done already in {folder.path}, nothing to do")
-        return
-    state.print(f"{name}: writing to {folder.path}")
-    folder.begin()
-    folder.finish(stage.run(stage.config(config), folder))
-    seconds = read_json(folder.path / MANIFEST)["seconds"]
-    state.print(f"{name}: finished in {seconds:.0f} s")
-
-
-def distill(config: Config) -> None:
-    """All stages in order; a generator that the config gives is not trained."""
-    for name in STAGES:
-        if name == "generator" and config.sources.generator:
-            PartialState().print(f"generator: given, {config.sources.generator}")
-            continue
-        if name == "label" and config.student.source == "online":
-            PartialState().print("label: skipped, the samples are made while the student trains")
-            continue
-        sources = config.sources
-        sets = sources.test_annotations or sources.test_sets or config.compare.held_out
-        if name == "compare" and not sets:
-            PartialState().print("compare: skipped, there is no test set in the config")
-            continue
-        run_stage(name, config)
-
-
-def smoke(config: Config) -> Config:
-    """The same run, every stage cut to about a minute: does it hold together?"""
-    new = dataclasses.replace
-    student = new(
-        config.student, steps=min(config.student.steps, 4), batch=4, held_back=4, evaluate_every=2,
-        faces=min(config.student.faces, 16), workers=0,
-        network=new(config.student.network, pretrained=False),
-    )  # fmt: skip
-    return new(
-        config,
-        generator=new(config.generator, images=4 * config.generator.batch),
-        teacher=new(config.teacher, epochs=min(config.teacher.epochs, 2)),
-        label=new(config.label, count=min(config.label.count, 12), per_shard=4, batch=2),
-        student=student,
-        compare=new(
-            config.compare,
-            held_out=min(config.compare.held_out, 8),
-            supervised=min(config.compare.supervised, 16),
-            timed=2,
-        ),
-    )
-
-
-def dry_run(names: list[str], config: Config) -> None:
-    """Print the resolved config, and what each stage would read and write."""
-    print(json.dumps(plain(config), indent=2))
-    for name in names:
-        stage = STAGES[name]
-        reads = [str(input_path(config, key)) for key in stage.inputs(config)]
-        print(f"{name}: reads {', '.join(reads) or 'nothing'}")
-        print(f"{' ' * len(name)}  writes {config.run.dir / name}: {stage.writes}")
-
 
 # Subcommands beside the stages: what they do, and their options.
 TOOLS: dict[str, tuple[str, type[Any]]] = {
@@ -319,6 +61,9 @@ def build_parser() -> ArgumentParser:
         else:
             command.add_argument("--dry-run", action="store_true", help="print, and run nothing")
             command.add_argument("--smoke", action="store_true", help="a minute for each stage")
+        if name == "compare":
+            command.add_argument("--repeat", type=int, default=0, help="whole chains, summed up")
+            command.add_argument("--shots", default="", help="the same for so many labels: 1,3,10")
         command.add_class_arguments(Config, None, fail_untyped=True)
     return parser
 
@@ -348,7 +93,13 @@ def main(arguments: list[str] | None = None) -> int:
             # One process may work for long while the others wait for it.
             on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
             PartialState(cpu=on_cpu, timeout=timedelta(hours=12))
-            distill(config) if command == "distill" else run_stage(command, config)
+            if command == "compare" and (values.repeat or values.shots):
+                shots = read_numbers(values.shots, "--shots") if values.shots else []
+                study(config, values.repeat or 1, shots)
+            elif command == "distill":
+                distill(config)
+            else:
+                run_stage(command, config)
     except (UserError, ArgumentError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -103,6 +103,33 @@ def read_samples(folder: Path, labels: LabelSet, generator_hash: str) -> tuple[S
     return samples, torch.from_numpy(np.stack(masks))
 
 
+def count_samples(folder: Path) -> int:
+    """How many samples a folder holds."""
+    return int(read_json(folder / INDEX)["count"])
+
+
+def pick(count: int, shots: int, draw: int | None) -> list[int]:
+    """Numbers of the samples to learn from, of `count` annotated ones.
+
+    Args:
+        shots: how many; 0 for all.
+        draw: seed of a random choice; none for the first ones, the most valuable where `sample --choose`
+            put them in order.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    if not 0 <= shots <= count:
+        raise UserError(
+            f"teacher.shots is {shots}, but there are {count} annotated samples; annotate more, or "
+            "lower it (0 takes all)."
+        )
+    if draw is None:
+        return list(range(shots or count))
+    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(draw))
+    return sorted(drawn[: shots or count].tolist())
+
+
 def write_annotations(
     folder: Path,
     samples: Samples,

@@ -32,6 +32,7 @@ from datasets.pictures import save_sheet
 from datasets.state import Checkpoints
 from datasets.test_sets import TestSet, Truth, read_test_set
 from evaluation.colour_only import fit_colour_only
+from evaluation.frozen_features import FrozenConfig, fit_frozen_features
 from evaluation.references import REFERENCES, train_references
 from evaluation.report import INVERSION, REPORT, draw_comparison, write_report
 from evaluation.scoring import (
@@ -48,17 +49,26 @@ from evaluation.scoring import (
 )
 from evaluation.tables import print_tables
 from student.export import MODEL, onnx_predictor
-from student.network import ARCHITECTURE, WEIGHTS, Predict, Student, load_student, predictor
+from student.network import (
+    ARCHITECTURE,
+    WEIGHTS,
+    Predict,
+    Student,
+    load_maps,
+    load_student,
+    predictor,
+)
 from student.recipe import StudentStage
-from teacher.fewshot import FewShotCNN, load_teacher
-from teacher.fit import predict_samples
+from teacher.fewshot import FewShotCNN, learned_from, load_teacher
+from teacher.fit import TeacherStage, predict_samples
 from teacher.generators import load_generator
 from teacher.invert import InversionConfig, invert
 from teacher.stylegan2 import Generator
 
 RESULT = "comparison.json"
 PICTURE = "comparison.png"
-OWN_ROWS = (*TEACHERS, STUDENT, EXPORTED, *REFERENCES, "colour_only")
+FROZEN = "frozen_features"
+OWN_ROWS = (*TEACHERS, STUDENT, EXPORTED, *REFERENCES, FROZEN, "colour_only")
 RIVAL = "rivals."  # before the name of an input that is another exported segmenter
 
 
@@ -74,6 +84,7 @@ class CompareStage:
         inverted: pictures of each set, the first ones, whose features the teacher gets by inversion; 0
             for none.
         inversion: how; the perceptual distance is taken in the student's encoder.
+        frozen: the encoder of the row `frozen_features`.
         shown: pictures of each test set in `comparison.png`, the first ones.
         timed: pictures over which the seconds per image are taken (median, one at a time).
     """
@@ -83,6 +94,7 @@ class CompareStage:
     supervised: int = 0
     inverted: int = 0
     inversion: InversionConfig = InversionConfig()
+    frozen: FrozenConfig = FrozenConfig()
     shown: int = 6
     timed: int = 20
     seed: int = 0
@@ -90,9 +102,10 @@ class CompareStage:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the stage depends on: its settings, the student's recipe for its references, test sets."""
+    """What the stage depends on: its settings, the recipes for what it trains itself, test sets."""
 
     settings: CompareStage
+    teacher: TeacherStage
     student: StudentStage
     test_sets: Mapping[str, TestSet] = field(default_factory=dict)
 
@@ -106,6 +119,8 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     labels = LabelSet.load(folder.inputs["labels"])
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
+    shots = learned_from(folder.inputs["teacher"])
+    samples, masks = samples.take(shots), masks[shots]
     rivals = _rivals(folder)
 
     faces = None
@@ -126,11 +141,18 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
         samples.images.to(device), masks.to(device), len(labels), labels.ignore_index,
         config.settings.seed,
     )  # fmt: skip
+    frozen = {}
+    if encoder := config.settings.frozen.encoder:
+        frozen[FROZEN] = fit_frozen_features(
+            load_maps(encoder, device), config.settings.frozen.size, samples.images.to(device), masks,
+            config.teacher, labels,
+        )  # fmt: skip
     exported = folder.inputs["export"] / MODEL
     models: dict[str, Predict] = {
         STUDENT: predictor(students[STUDENT]),
         EXPORTED: onnx_predictor(exported),
         **{name: predictor(students[name]) for name in references},
+        **frozen,
         "colour_only": predictor(colour_only),
         **rivals,
     }
@@ -154,7 +176,8 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     }
     tests = {name: scored.figures(labels) for name, scored in sets.items()}
     result = {
-        "classes": list(labels.names), "hardware": hardware(), "hashes": hashes, "test_sets": tests,
+        "classes": list(labels.names), "labelled_samples": len(shots), "hardware": hardware(),
+        "hashes": hashes, "test_sets": tests,
     }  # fmt: skip
     write_json(folder.path / RESULT, result)
     save_sheet(draw_comparison(sets, labels, config.settings.shown), folder.path / PICTURE)

@@ -2,7 +2,7 @@
 
 Each is the student's network, trained by its recipe for as many steps, from another source:
 
-`three_labels`: the annotated samples alone; what the distillation adds to them.
+`labels_alone`: the annotated samples alone; what the distillation adds to them.
 `supervised`: rendered faces with exact masks; what there is to reach.
 `perfect_teacher`: the student's own pictures, labelled by a better hand than the teacher's. From
 `supervised` to here is what the generator costs, from here to the student what the teacher costs.
@@ -29,7 +29,7 @@ from student.fit import train_network
 from student.network import Student, load_student, predictor
 from student.recipe import StudentStage
 
-REFERENCES = ("three_labels", "supervised", "perfect_teacher")
+REFERENCES = ("labels_alone", "supervised", "perfect_teacher")
 _CHUNK = 50
 
 
@@ -61,9 +61,9 @@ def train_references(
         )
     shots = Exact(annotated)
     train_network(
-        replace(recipe, held_back=len(shots)), labels, shots, shots, folder, "three_labels"
+        replace(recipe, held_back=len(shots)), labels, shots, shots, folder, "labels_alone"
     )
-    names = ["three_labels"]
+    names = ["labels_alone"]
     for name, data in _full_sets(folder, faces, annotator):
         border = len(data) - config.held_back
         parts = Part(data, range(border)), Part(data, range(border, len(data)))

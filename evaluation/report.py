@@ -6,14 +6,13 @@ Tables, charts and pictures are inside it; what made them, and how to make them 
 import base64
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from datasets.artifacts import StageFolder, atomic_write
 from datasets.confusion import confusion_of_each, mean_iou
 from datasets.labels import LabelSet
 from datasets.pictures import Picture, as_picture, grid
+from evaluation.page import NEUTRAL, ink, svg, template
 from evaluation.scoring import EXPORTED, INVERTED, STUDENT, TEACHERS, Scored
 from evaluation.tables import LEGEND, tabulate
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 INVERSION = "inversion_{}.png"
 _EACH = 3  # of the best, the median and the worst pictures
-_INK = {STUDENT: "#d1495b", "teacher": "#00798c", "teacher_by_inversion": "#66a3ad"}
-_OTHER = "#8a8f98"
 
 
 def draw_comparison(sets: Mapping[str, Scored], labels: LabelSet, shown: int) -> Picture:
@@ -64,15 +62,15 @@ def write_report(
     Args:
         result: what stands in `comparison.json`.
     """
-    page = _template().render(
+    page = template("report.html.jinja").render(
         result=result,
         labels=labels,
         headline=_headline(result),
         legend=LEGEND,
         tests=[_section(name, folder, result, sets, labels) for name in result["test_sets"]],
-        speed=_svg(partial(_speed, result=result), 7.5, 3.6),
+        speed=svg(partial(_speed, result=result), 7.5, 3.6),
         curves={
-            stage: _svg(partial(_curve, lines=lines), 7.5, 2.8)
+            stage: svg(partial(_curve, lines=lines), 7.5, 2.8)
             for stage, path in folder.inputs.items()
             if stage in ("teacher", "student") and (lines := _metrics(path))
         },
@@ -104,22 +102,12 @@ def _section(
         if model == STUDENT or model in TEACHERS
     }
     if test["student_minus"]:
-        section["bars"] = _svg(partial(_bars, test=test, classes=result["classes"]), 7.5, 3.2)
+        section["bars"] = svg(partial(_bars, test=test, classes=result["classes"]), 7.5, 3.2)
     if inverted:
         section["inversion"] = _file(folder.path / INVERSION.format(name.removesuffix(INVERTED)))
     if inverted or name + INVERTED not in sets:
         section["pictures"] = _png(_ranked(sets[name], labels))
     return section
-
-
-def _template() -> Any:
-    loader = FileSystemLoader(Path(__file__).parent)
-    pages = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    pages.globals["zip"] = zip
-    return pages.get_template("report.html.jinja")
 
 
 def _headline(result: dict[str, Any]) -> list[str]:
@@ -149,23 +137,6 @@ def _metrics(stage: Path) -> dict[int, dict[str, float]]:
     return {line["step"]: line for line in lines}
 
 
-def _svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
-    """A chart as SVG text that scales with the page."""
-    import matplotlib as mpl  # here, since no other stage should wait for it at its start
-    from matplotlib.figure import Figure
-
-    style: Any = {
-        "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False,
-        "axes.spines.right": False, "svg.hashsalt": "threeshot",
-    }  # fmt: skip
-    with mpl.rc_context(style):
-        figure = Figure((width, height), layout="constrained")
-        draw(figure.subplots())
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]  # a page has no XML header inside
-
-
 def _bars(axes: "Axes", test: dict[str, Any], classes: list[str]) -> None:
     """IoU of every class, teacher beside student."""
     shown = [m for m in (*TEACHERS, STUDENT) if m in test["models"]]
@@ -174,7 +145,7 @@ def _bars(axes: "Axes", test: dict[str, Any], classes: list[str]) -> None:
         iou = test["models"][model]["iou"]
         heights = [100 * iou.get(name, np.nan) for name in classes]
         places = np.arange(len(classes)) + (i - (len(shown) - 1) / 2) * width
-        axes.bar(places, heights, 0.92 * width, label=model, color=_INK[model])
+        axes.bar(places, heights, 0.92 * width, label=model, color=ink(model))
     axes.set_xticks(range(len(classes)), classes)
     axes.set(ylabel="IoU, %", ylim=(0, 100))
     axes.legend(ncols=3, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
@@ -185,7 +156,7 @@ def _speed(axes: "Axes", result: dict[str, Any]) -> None:
     name, test = max(result["test_sets"].items(), key=lambda item: len(item[1]["models"]))
     for model, row in test["models"].items():
         at = (1000 * row["seconds_per_image"], 100 * row["miou"])
-        axes.plot(*at, "o", ms=9, color=_INK.get(model, _OTHER))
+        axes.plot(*at, "o", ms=9, color=ink(model))
         axes.annotate(model, at, xytext=(7, 5), textcoords="offset points")
     axes.set(xscale="log", xlabel="milliseconds for an image", ylabel="mIoU, %", title=name)
     axes.margins(x=0.2, y=0.15)
@@ -194,7 +165,7 @@ def _speed(axes: "Axes", result: dict[str, Any]) -> None:
 
 def _curve(axes: "Axes", lines: dict[int, dict[str, float]]) -> None:
     """Loss, and mIoU where it was measured, over the steps of a training."""
-    axes.plot(list(lines), [line["loss"] for line in lines.values()], color=_OTHER)
+    axes.plot(list(lines), [line["loss"] for line in lines.values()], color=NEUTRAL)
     axes.set(xlabel="step", ylabel="loss")
     key = next(
         (k for k in ("miou", "validation/miou") if any(k in x for x in lines.values())), None
@@ -202,8 +173,8 @@ def _curve(axes: "Axes", lines: dict[int, dict[str, float]]) -> None:
     if key:
         measured = {step: 100 * line[key] for step, line in lines.items() if key in line}
         other = axes.twinx()
-        other.plot(list(measured), list(measured.values()), "o-", ms=3, color=_INK[STUDENT])
-        other.set_ylabel("mIoU, %", color=_INK[STUDENT])
+        other.plot(list(measured), list(measured.values()), "o-", ms=3, color=ink(STUDENT))
+        other.set_ylabel("mIoU, %", color=ink(STUDENT))
 
 
 def _shares(matrix: list[list[int]]) -> list[list[float]]:

@@ -6,7 +6,7 @@ convolution on the picture itself, so that small parts keep their edges.
 Shapes: B = batch, H, W = pixels, any size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,8 @@ class NetworkConfig:
     Args:
         encoder: name of any timm model that gives features.
         pretrained: start from timm's weights (downloads them the first time).
-        levels: how many of the encoder's resolutions are used, from the finest on.
+        levels: how many of the encoder's resolutions are used, from the finest on; of a transformer that
+            has one resolution, as many blocks from all of its depth.
         width: channels of the decoder.
         detail: channels of the convolution on the picture itself.
     """
@@ -47,17 +48,13 @@ class NetworkConfig:
 
 def build_encoder(config: NetworkConfig) -> nn.Module:
     """Create the timm encoder; errors name the option and the remedy."""
-    create = partial(
-        timm.create_model, config.encoder, pretrained=config.pretrained, features_only=True,
-        out_indices=tuple(range(config.levels)),
-    )  # fmt: skip
     try:
-        try:
-            encoder = create(
-                dynamic_img_size=True
-            )  # transformers take one size only, if not told so
-        except TypeError:  # convolutions take any, and do not know the option
-            encoder = create()
+        encoder = _create(config, range(config.levels))
+        reductions = [level["reduction"] for level in encoder.feature_info.info]
+        if len({*reductions}) == 1 and config.levels > 0:
+            # A plain transformer has one resolution: levels are blocks, spread evenly to the last one.
+            last, step = len(reductions) - 1, len(reductions) / config.levels
+            encoder = _create(config, [last - int(i * step) for i in range(config.levels)][::-1])
         side = 4 * max(encoder.feature_info.reduction())
         with torch.enable_grad():
             sum(f.sum() for f in encoder.eval()(torch.zeros(1, 3, side, side))).backward()
@@ -76,6 +73,18 @@ def build_encoder(config: NetworkConfig) -> nn.Module:
         parameter.requires_grad_(parameter.grad is not None)
         parameter.grad = None
     return encoder.train()  # type: ignore[no-any-return]
+
+
+def _create(config: NetworkConfig, indices: Sequence[int]) -> Any:
+    """The timm model that gives these of its feature maps."""
+    create = partial(
+        timm.create_model, config.encoder, pretrained=config.pretrained, features_only=True,
+        out_indices=tuple(indices),
+    )  # fmt: skip
+    try:
+        return create(dynamic_img_size=True)  # transformers take one size only, if not told so
+    except TypeError:  # convolutions take any, and do not know the option
+        return create()
 
 
 class Student(nn.Module):
@@ -181,7 +190,14 @@ def load_maps(source: str, device: torch.device) -> Callable[[Tensor], list[Tens
     if Path(source).is_dir():
         network = load_student(Path(source))[0]
     else:
-        network = Student(NetworkConfig(source, pretrained=True), 2)
+        try:
+            network = Student(NetworkConfig(source, pretrained=True), 2)
+        except UserError as error:
+            raise UserError(
+                f"{source!r} is neither a finished student folder nor a timm model whose pretrained "
+                f"weights can be had ({error.__cause__}); name another, or go online "
+                "once to fill timm's cache."
+            ) from error
     return network.eval().requires_grad_(False).to(device).maps
 
 

@@ -156,14 +156,20 @@ def image_score(uncertain: Tensor, share: float = 0.1) -> Tensor:
     return pixels.topk(max(1, int(share * pixels.shape[1])), dim=1).values.mean(1)
 
 
-def describe(network: FewShotCNN, names: Sequence[str]) -> dict[str, Any]:
-    """What `load_teacher` needs beside the weights."""
+def describe(network: FewShotCNN, names: Sequence[str], samples: Sequence[int]) -> dict[str, Any]:
+    """What `load_teacher` needs beside the weights, and which annotated samples it learned from."""
     return {
         "network": plain(network.config),
         "features": network.features,
         "size": network.first.size,
         "classes": list(names),
+        "samples": list(samples),
     }
+
+
+def learned_from(folder: Path) -> list[int]:
+    """Numbers of the annotated samples that a trained teacher has seen."""
+    return [int(number) for number in read_json(folder / ARCHITECTURE)["samples"]]
 
 
 def load_teacher(folder: Path, features: Mapping[str, int]) -> FewShotCNN:

@@ -1,5 +1,7 @@
 """Stage `teacher`: fit FewShotCNN to a handful of annotated samples."""
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +10,7 @@ from accelerate import PartialState
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets.annotations import Samples, read_samples
+from datasets.annotations import Samples, pick, read_samples
 from datasets.artifacts import (
     Result,
     StageFolder,
@@ -35,6 +37,8 @@ class TeacherStage:
 
     Args:
         network: the architecture.
+        shots: how many of the annotated samples to learn from; 0 for all.
+        draw: seed of a random choice of these; none for the first ones.
         epochs: passes over the annotated samples; one step per sample.
         rate: Adam's learning rate, divided by ten after `decay_after` epochs.
         dice: weight of the Dice loss beside cross-entropy.
@@ -49,6 +53,8 @@ class TeacherStage:
     """
 
     network: FewShotConfig = FewShotConfig()
+    shots: int = 0
+    draw: int | None = None
     epochs: int = 100
     rate: float = 1e-3
     decay_after: int = 50
@@ -75,6 +81,8 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     generator = load_generator(folder.inputs["generator"], device)
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
+    chosen = pick(len(samples), config.shots, config.draw)
+    samples, masks = samples.take(chosen), masks[chosen]
     tests, truths, kind = samples, masks, "its own samples"
     if path := folder.inputs.get("test_annotations"):
         tests, truths = read_samples(path, labels, source)
@@ -97,32 +105,14 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
         print(f"teacher: resumed at epoch {first}")
 
     for epoch in (bar := tqdm(range(first, config.epochs), desc="teacher", unit="epoch")):
-        for group in optimiser.param_groups:
-            group["lr"] = config.rate * (0.1 if epoch >= config.decay_after else 1.0)
-
-        teacher.train()
-        total = 0.0
         seed_everything(config.seed, epoch)
-        for i in torch.randperm(len(samples)).tolist():
-            features = training_features(generator, samples.take([i]), config)
-            target = masks[[i]].long().to(device)
-            if torch.rand(()) < config.flip:
-                features, target = [f.flip(-1) for f in features], target.flip(-1)
-            weight = torch.ones_like(target, dtype=torch.float32)
-            # Summed, so that every member learns as if it were alone.
-            loss = torch.zeros((), device=device)
-            for logits in teacher(features).unbind(1):
-                loss = loss + cross_entropy(logits, target, weight, labels.ignore_index)
-                if config.dice:
-                    loss = loss + config.dice * dice(logits, target, weight, labels.ignore_index)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            total += loss.item() / config.network.members
-        if not torch.isfinite(torch.tensor(total)):
-            raise UserError(f"the teacher's loss is {total} in epoch {epoch}; lower teacher.rate.")
+        order = torch.randperm(len(samples)).tolist()
+        shots = (
+            (training_features(generator, samples.take([i]), config), masks[[i]]) for i in order
+        )
+        loss = learn(teacher, optimiser, config, epoch, shots, labels.ignore_index)
 
-        metrics = {"loss": total / len(samples), "rate": optimiser.param_groups[0]["lr"]}
+        metrics = {"loss": loss, "rate": optimiser.param_groups[0]["lr"]}
         last = epoch + 1 == config.epochs
         if (epoch + 1) % config.evaluate_every == 0 or last:
             figures = evaluate_teacher(generator, teacher, tests, truths, labels)
@@ -137,8 +127,46 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     figures = evaluate_teacher(generator, teacher, tests, truths, labels)
     save_sheet(_show(generator, teacher, tests, truths, labels), folder.path / PICTURE)
     save_weights(folder.path / WEIGHTS, teacher.state_dict())
-    write_json(folder.path / ARCHITECTURE, describe(teacher, labels.names))
+    write_json(folder.path / ARCHITECTURE, describe(teacher, labels.names, chosen))
     return Result([WEIGHTS, ARCHITECTURE, PICTURE], {kind: figures})
+
+
+def learn(
+    teacher: FewShotCNN,
+    optimiser: torch.optim.Optimizer,
+    config: TeacherStage,
+    epoch: int,
+    shots: Iterable[tuple[Sequence[Tensor], Tensor]],
+    ignore_index: int,
+) -> float:
+    """A step for each sample: its feature maps, and its mask uint8 [1, S, S]. Gives the mean loss.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = config.rate * (0.1 if epoch >= config.decay_after else 1.0)
+    teacher.train()
+    losses = []
+    for features, mask in shots:
+        target = mask.long().to(teacher.first.weight.device)
+        if torch.rand(()) < config.flip:
+            features, target = [f.flip(-1) for f in features], target.flip(-1)
+        weight = torch.ones_like(target, dtype=torch.float32)
+        # Summed, so that every member learns as if it were alone.
+        loss = torch.zeros((), device=target.device)
+        for logits in teacher(features).unbind(1):
+            loss = loss + cross_entropy(logits, target, weight, ignore_index)
+            if config.dice:
+                loss = loss + config.dice * dice(logits, target, weight, ignore_index)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item() / config.network.members)
+    mean = sum(losses) / len(losses)
+    if not math.isfinite(mean):
+        raise UserError(f"the teacher's loss is {mean} in epoch {epoch}; lower teacher.rate.")
+    return mean
 
 
 def _show(

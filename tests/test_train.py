@@ -49,7 +49,7 @@ def test_every_stage_leaves_its_payload(finished):
         assert not (finished / stage / "checkpoints").exists()
     result = read_json(finished / "compare/comparison.json")
     assert result["test_sets"]["generated"]["images"] == 5
-    everywhere = {"student", "student_onnx", "three_labels", "colour_only"}
+    everywhere = {"student", "student_onnx", "labels_alone", "colour_only"}
     rows = {name: set(test["models"]) for name, test in result["test_sets"].items()}
     assert rows == {
         "generated": everywhere | {"teacher"},
@@ -114,7 +114,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_figures(chain, finished, tm
     ]  # fmt: skip
     moments = (
         "teacher/checkpoints/state-2*", "label/shard-00001.zip", "student/checkpoints/state-6*",
-        "export/config.json", "compare/checkpoints/three_labels/state-3*",
+        "export/config.json", "compare/checkpoints/labels_alone/state-3*",
         "compare/checkpoints/inversion_generated/state-*",
     )  # fmt: skip
     for moment in moments:

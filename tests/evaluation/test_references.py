@@ -13,7 +13,7 @@ from datasets.artifacts import read_json, write_json
 from tests.conftest import run_cli
 
 
-def test_supervised_and_perfect_teacher_have_rows_of_their_own(
+def test_the_rows_that_are_asked_for_stand_beside_the_others(
     chain, finished, student_folder, tmp_path
 ):
     shutil.copytree(finished, tmp_path / "run")
@@ -21,6 +21,7 @@ def test_supervised_and_perfect_teacher_have_rows_of_their_own(
     command = (
         "compare", "--config", chain.config, "--run.dir", tmp_path / "run",
         "--compare.supervised", 20, "--sources.annotator", student_folder,
+        "--compare.frozen.encoder", student_folder, "--compare.frozen.size", 32,
     )  # fmt: skip
     made = run_cli(*command)
     assert made.returncode == 0, made.stderr
@@ -28,13 +29,13 @@ def test_supervised_and_perfect_teacher_have_rows_of_their_own(
     plain = read_json(finished / "compare/comparison.json")["test_sets"]
     for name in ("generated", "held_out"):
         rows = tests[name]["models"]
-        assert {"supervised", "perfect_teacher"} <= set(rows)
+        assert {"supervised", "perfect_teacher", "frozen_features"} <= set(rows)
         # Beside the new rows nothing has changed.
         assert rows["student"]["miou"] == plain[name]["models"]["student"]["miou"]
-        assert rows["three_labels"]["miou"] == plain[name]["models"]["three_labels"]["miou"]
+        assert rows["labels_alone"]["miou"] == plain[name]["models"]["labels_alone"]["miou"]
     trained = [
         load_file(tmp_path / "run/compare" / name / "last.safetensors")["classify.weight"]
-        for name in ("three_labels", "supervised", "perfect_teacher")
+        for name in ("labels_alone", "supervised", "perfect_teacher")
     ]
     assert not any(torch.equal(a, b) for a, b in combinations(trained, 2))
 
@@ -48,7 +49,7 @@ def test_too_few_faces_for_a_supervised_network_are_refused(chain, finished, tmp
     )  # fmt: skip
     assert made.returncode == 2
     assert "compare.supervised is 8" in made.stderr
-    assert not (tmp_path / "run/compare/three_labels").exists()
+    assert not (tmp_path / "run/compare/labels_alone").exists()
 
 
 def test_an_annotator_of_other_classes_is_refused(chain, finished, student_folder, tmp_path):
@@ -104,7 +105,7 @@ def test_a_rival_that_cannot_be_asked_is_refused_first(
     )  # fmt: skip
     assert made.returncode == 2, made.stderr
     assert message in made.stderr and "Traceback" not in made.stderr
-    assert not (tmp_path / "run/compare/three_labels").exists()
+    assert not (tmp_path / "run/compare/labels_alone").exists()
 
 
 def taking_floats() -> bytes:

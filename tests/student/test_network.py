@@ -106,6 +106,11 @@ class TestSwin(EncoderContract):
     config = NetworkConfig("swin_tiny_patch4_window7_224", levels=2, width=8, detail=4)
 
 
+def test_levels_of_a_plain_transformer_reach_its_last_block():
+    student = Student(NetworkConfig("vit_tiny_patch16_224", levels=4, width=8), 2)
+    assert list(student.encoder.out_indices) == [2, 5, 8, 11]
+
+
 @torch.no_grad()
 def test_a_student_may_be_built_where_nothing_learns():
     assert Student(TestRegNet.config, 4).encoder is not None

@@ -1,0 +1,68 @@
+"""Several whole chains, side by side, through the command line."""
+
+import shutil
+import statistics
+
+import pytest
+
+from datasets.artifacts import UserError, read_json
+from evaluation.study import Variant, enough_epochs, variants
+from tests.conftest import run_cli
+
+
+def test_every_number_of_labels_comes_once_before_any_is_repeated():
+    assert variants(2, [1, 3]) == [Variant(1, 0), Variant(3, 0), Variant(1, 1), Variant(3, 1)]
+    with pytest.raises(UserError, match="are counts"):
+        variants(2, [0, 3])
+
+
+@pytest.mark.parametrize(("labels", "epochs"), [(1, 600), (2, 300), (3, 200), (7, 200)])
+def test_few_labels_are_seen_more_often(labels, epochs):
+    assert enough_epochs(200, 3, labels) == epochs
+
+
+def test_chains_over_draws_and_numbers_of_labels(chain, finished, tmp_path):
+    command = (
+        "compare", "--config", chain.config, "--run.dir", tmp_path, "--repeat", 2, "--shots", "1,2",
+        "--teacher.draw", 0, "--student.steps", 3, "--compare.inverted", 0,
+    )  # fmt: skip
+    made = run_cli(*command)
+    assert made.returncode == 0, made.stderr
+    folder = tmp_path / "repeats"
+    names = ["1-labels-0", "2-labels-0", "1-labels-1", "2-labels-1"]
+    taught = [read_json(folder / name / "teacher/teacher.json")["samples"] for name in names]
+    assert [len(samples) for samples in taught] == [1, 2, 1, 2]
+    epochs = [read_json(folder / n / "teacher/config.json")["config"]["epochs"] for n in names]
+    assert epochs == [18, 9, 18, 9]
+    seeds = [read_json(folder / n / "student/config.json")["config"]["seed"] for n in names]
+    assert seeds == [0, 0, 1, 1]
+
+    summary = read_json(folder / "summary.json")
+    row = next(
+        row for row in summary["rows"]
+        if (row["test_set"], row["model"], row["labelled_samples"]) == ("held_out", "student", 2)
+    )  # fmt: skip
+    each = [
+        read_json(folder / name / "compare/comparison.json")["test_sets"]["held_out"]["models"]
+        for name in (names[1], names[3])
+    ]
+    each = [rows["student"]["miou"] for rows in each]
+    assert row["each"] == each and each[0] != each[1]
+    assert row["mean"] == pytest.approx(statistics.mean(each))
+    assert row["deviation"] == pytest.approx(statistics.stdev(each))
+    page = (folder / "report.html").read_text()
+    assert f"{100 * row['mean']:.1f} ± {100 * row['deviation']:.1f}" in page
+    assert page.count("<svg") == 2  # a curve for each test set
+
+    # Finished chains are taken as they are; one that is missing is made alike.
+    shutil.rmtree(folder / "1-labels-0")
+    again = run_cli(*command)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done already") == 15
+    assert read_json(folder / "summary.json")["rows"] == summary["rows"]
+
+
+def test_more_labels_than_there_are_end_the_study_with_a_sentence(chain, tmp_path):
+    made = run_cli("compare", "--config", chain.config, "--run.dir", tmp_path, "--shots", "4")
+    assert made.returncode == 2
+    assert "teacher.shots is 4, but there are 3 annotated samples" in made.stderr
