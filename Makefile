@@ -14,7 +14,7 @@ demo: .venv/installed
 
 test: .venv/installed
 	@echo "test: the tests, with warnings as errors"
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

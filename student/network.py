@@ -1,7 +1,8 @@
 """The student: any timm encoder and a light decoder.
 
-The decoder is a feature pyramid (Lin et al., 2017) at the encoder's finest resolution, joined by one
-convolution on the picture itself, so that small parts keep their edges.
+The decoder is a narrow U-Net (Ronneberger et al., 2015): at every resolution the encoder's map and
+what comes from the coarser one meet in a single convolution. The last step up, from the encoder's finest
+map to the picture's size, joins a convolution on the picture itself, so that small parts keep their edges.
 
 Shapes: B = batch, H, W = pixels, any size.
 """
@@ -9,6 +10,7 @@ Shapes: B = batch, H, W = pixels, any size.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +37,14 @@ class NetworkConfig:
         pretrained: start from timm's weights (downloads them the first time).
         levels: how many of the encoder's resolutions are used, from the finest on; of a transformer that
             has one resolution, as many blocks from all of its depth.
-        width: channels of the decoder.
+        width: channels of the decoder at the finest level; each coarser one has half as many more.
         detail: channels of the convolution on the picture itself.
     """
 
     encoder: str = "resnet18"
     pretrained: bool = False
     levels: int = 4
-    width: int = 64
+    width: int = 32
     detail: int = 16
 
 
@@ -99,11 +101,14 @@ class Student(nn.Module):
         self.encoder = build_encoder(config)
         channels: list[int] = self.encoder.feature_info.channels()  # type: ignore[union-attr, operator]
         width = config.width
-        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
-        self.merge = nn.ModuleList(_conv(width, width) for _ in channels)
+        widths = [width + i * width // 2 for i in range(len(channels))]
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(a, b, 1) for a, b in zip(channels, widths, strict=True)
+        )
+        self.merge = nn.ModuleList(_conv(a + b, a) for a, b in pairwise(widths))
         self.detail = _conv(3, config.detail)
-        self.join = _conv(width + config.detail, width // 2)
-        self.classify = nn.Conv2d(width // 2, classes, 1)
+        self.join = nn.Sequential(_conv(width + config.detail, width), _conv(width, width))
+        self.classify = nn.Conv2d(width, classes, 1)
         # Transformers cut a picture into patches: its sides become multiples of the coarsest stride.
         self.stride = max(self.encoder.feature_info.reduction())  # type: ignore[union-attr, operator]
         self.channels_last = "NHWC" in str(getattr(self.encoder, "output_fmt", ""))
@@ -115,12 +120,10 @@ class Student(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         height, width = pictures.shape[-2:]
         x = self.normalised(pictures)
-        levels = self.features(x)
-        y = self.merge[-1](self.lateral[-1](levels[-1]))
-        for level, lateral, merge in zip(
-            levels[-2::-1], self.lateral[-2::-1], self.merge[-2::-1], strict=True
-        ):
-            y = merge(lateral(level) + F.interpolate(y, level.shape[-2:], mode="nearest"))
+        levels = [lateral(f) for lateral, f in zip(self.lateral, self.features(x), strict=True)]
+        y = levels[-1]
+        for level, merge in zip(levels[-2::-1], reversed(self.merge), strict=True):
+            y = merge(torch.cat([level, F.interpolate(y, level.shape[-2:], mode="nearest")], 1))
         y = F.interpolate(y, x.shape[-2:], mode="bilinear", align_corners=False)
         logits = self.classify(self.join(torch.cat([y, self.detail(x)], 1)))
         return logits[..., :height, :width]
