@@ -2,17 +2,27 @@
 
 import copy
 import os
+import socket
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from accelerate import Accelerator
 from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torchmetrics.functional.classification import multiclass_jaccard_index
 
+from datasets import Dataset
+from datasets.labels import LabelSet
 from datasets.losses import cross_entropy, dice, lovasz
+from datasets.pseudo_labels import Labelled
+from student.fit import validate
 from student.parallel import share_batch_norm, total
+from tests.conftest import LABELS
 
 
 def make():
@@ -62,6 +72,60 @@ def test_two_processes_take_the_step_of_one(tmp_path: Path):
         for name, value in network.state_dict().items():
             assert torch.allclose(made["weights"][name], value, atol=1e-5), name
     assert not torch.equal(network[1].running_mean, before["1.running_mean"])
+
+
+class Tiny(Dataset[Any]):
+    """Pictures with ignored pixels and a class that none shows; their number fits no chunk."""
+
+    def __len__(self) -> int:
+        return 123
+
+    def __getitem__(self, index: int) -> Labelled:
+        state = torch.Generator().manual_seed(index)
+        image = torch.randint(0, 256, (3, 6, 5), generator=state, dtype=torch.uint8)
+        mask = torch.randint(0, 7, (6, 5), generator=state, dtype=torch.uint8)
+        mask[torch.rand(6, 5, generator=state) < 0.2] = 255
+        return Labelled(image, mask, torch.full_like(mask, 255), mask.new_empty(0, 6, 5))
+
+
+def guess(labels: LabelSet) -> nn.Module:
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, len(labels), 1)
+    return nn.Sequential(Floats(), network)
+
+
+class Floats(nn.Module):
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return pictures.float() / 128 - 1
+
+
+def measure(rank: int, folder: str, port: int) -> None:
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo",
+    }  # fmt: skip
+    accelerator, labels = Accelerator(cpu=True), LabelSet.load(LABELS)
+    assert accelerator.num_processes == 2
+    figures, matrix = validate(accelerator, guess(labels), Tiny(), labels)
+    torch.save((figures, matrix), f"{folder}/{rank}.pt")
+    accelerator.end_training()
+
+
+def test_figures_of_two_processes_are_those_of_torchmetrics(labels, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(measure, (str(tmp_path), port), nprocs=2)
+    items = [Tiny()[i] for i in range(len(Tiny()))]
+    truth = torch.stack([item.mask for item in items]).long()
+    with torch.no_grad():
+        said = guess(labels)(torch.stack([item.image for item in items])).argmax(1)
+    oracle = multiclass_jaccard_index(said, truth, len(labels), average="none", ignore_index=255)
+    for rank in range(2):
+        figures, matrix = torch.load(tmp_path / f"{rank}.pt")
+        assert figures["absent"] == [labels.names[7]]
+        assert list(figures["iou"].values()) == pytest.approx(oracle[:7].tolist())
+        assert matrix.sum() == (truth != 255).sum()  # every picture once
 
 
 def test_a_single_process_keeps_the_ordinary_layers():
