@@ -10,7 +10,7 @@ LAUNCH := $(BIN)/accelerate launch --config_file configs/accelerate/cpu.yaml
 demo: .venv/installed
 	@echo "demo: three masks -> teacher -> pseudo-labels -> student -> ONNX -> comparison, on this CPU"
 	$(LAUNCH) train.py distill --config configs/demo.yaml
-	@echo "demo: open runs/demo/compare/report.html; the exported student is runs/demo/export/student.onnx"
+	@echo "demo: open runs/demo/compare/report.html; the exported student is runs/demo/export/student"
 
 test: .venv/installed
 	@echo "test: the tests, with warnings as errors"

@@ -13,12 +13,14 @@ from typing import Any
 from accelerate import PartialState
 
 from datasets.annotations import count_samples
-from datasets.artifacts import MANIFEST, Result, StageFolder, UserError, plain, read_json
+from datasets.artifacts import CONFIG, MANIFEST, Result, StageFolder, UserError, plain, read_json
+from datasets.labels import LabelSet
 from datasets.test_sets import TestSet
 from evaluation.compare import RIVAL, CompareStage, Comparison, compare
 from evaluation.study import Variant, enough_epochs, summarise, variants
 from student.export import ExportStage, export_student
 from student.fit import fit_student
+from student.formats import check_exportable
 from student.network import load_encoder
 from student.recipe import StudentStage
 from teacher.adversarial import GeneratorStage, train_generator
@@ -105,6 +107,14 @@ class OnlineStudent:
     label: LabelStage
 
 
+@dataclass(frozen=True)
+class OnlineExport:
+    """What the export of such a student depends on."""
+
+    export: ExportStage
+    label: LabelStage
+
+
 # What a student reads beside the label set, by its source.
 STUDENT_INPUTS: dict[str, tuple[str, ...]] = {
     "pseudo_labels": ("pseudo_labels",),
@@ -123,6 +133,33 @@ def _train_student(config: StudentStage | OnlineStudent, folder: StageFolder) ->
         )
     labeller = Labeller.load(config.label, folder.inputs, PartialState().device)
     return fit_student(config.student, folder, OnlineSamples(labeller))
+
+
+def _trained_on(config: Config) -> str:
+    """The source that the run's student has; before it is trained, that it will have."""
+    path = config.run.dir / "student" / CONFIG
+    if not path.exists():
+        return config.student.source
+    made = read_json(path)["config"]
+    return str(made.get("student", made)["source"])
+
+
+def _export_inputs(config: Config) -> tuple[str, ...]:
+    """Beside the student what it was trained on, to measure eight bits with, where that is at hand."""
+    names = STUDENT_INPUTS[_trained_on(config)]
+    at_hand = all((input_path(config, name) / MANIFEST).exists() for name in names)
+    return ("labels", "student", *(names if at_hand else ()))
+
+
+def _export_student(config: ExportStage | OnlineExport, folder: StageFolder) -> Result:
+    """The stage `export`, given what it may not know of: the generator."""
+    if isinstance(config, ExportStage):
+        return export_student(config, folder)
+    online = None
+    if "teacher" in folder.inputs:
+        labeller = Labeller.load(config.label, folder.inputs, PartialState().device)
+        online = OnlineSamples(labeller)
+    return export_student(config.export, folder, online)
 
 
 STAGES = {
@@ -148,8 +185,10 @@ STAGES = {
         "student.safetensors, last.safetensors, student.json",
     ),
     "export": Stage(
-        export_student, lambda c: c.export, lambda c: ("labels", "student"),
-        "student.onnx, labels.json",
+        _export_student,
+        lambda c: OnlineExport(c.export, c.label) if _trained_on(c) == "online" else c.export,
+        _export_inputs,
+        "student/: student.onnx, student.pt2, model.safetensors, labels.json, README.md, ...",
     ),
     "compare": Stage(
         compare,
@@ -218,6 +257,8 @@ def run_stage(name: str, config: Config) -> None:
 
 def distill(config: Config) -> None:
     """All stages in order; a generator that the config gives is not trained."""
+    if not (config.run.dir / "student" / CONFIG).exists():
+        check_exportable(config.student.network, len(LabelSet.load(config.sources.labels)))
     for name in STAGES:
         if name == "generator" and config.sources.generator:
             PartialState().print(f"generator: given, {config.sources.generator}")

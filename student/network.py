@@ -164,11 +164,13 @@ def describe(config: NetworkConfig, names: tuple[str, ...], resolution: int) -> 
     return {"network": network, "classes": list(names), "resolution": resolution}
 
 
-def load_student(folder: Path) -> tuple[Student, dict[str, Any]]:
+def load_student(
+    folder: Path, architecture: str = ARCHITECTURE, weights: str = WEIGHTS
+) -> tuple[Student, dict[str, Any]]:
     """Read a trained student for inference, and what `describe` said of it."""
-    about = read_json(folder / ARCHITECTURE)
+    about = read_json(folder / architecture)
     student = Student(NetworkConfig(**about["network"]), len(about["classes"]))
-    load_weights(student, folder / WEIGHTS, "run `student` again")
+    load_weights(student, folder / weights, "run `student` again")
     return student.eval().requires_grad_(False), about
 
 

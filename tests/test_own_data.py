@@ -77,7 +77,7 @@ def test_three_masks_are_enough_and_smoke_is_short(chain, tmp_path):
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "compare: skipped, there is no test set" in made.stdout
-    assert (tmp_path / "run/export/student.onnx").exists()
+    assert (tmp_path / "run/export/student/student.onnx").exists()
     assert not (tmp_path / "run/compare").exists()
     figures = read_json(tmp_path / "run/teacher/manifest.json")["figures"]
     assert list(figures) == ["its own samples"]
@@ -120,7 +120,7 @@ def test_from_a_pkl_and_three_labelme_files_to_an_exported_student(tmp_path, mon
     assert made.returncode == 0, made.stderr
     picture = drawn / "images/0000.png"
     predicted = subprocess.run(
-        [sys.executable, "-m", "student.predict", "--model", tmp_path / "run/export/student.onnx",
+        [sys.executable, "-m", "student.predict", "--model", tmp_path / "run/export/student/student.onnx",
          picture, "--out", tmp_path / "masks"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip

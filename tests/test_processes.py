@@ -25,7 +25,7 @@ def test_two_ranks_distil_online_from_soft_labels(chain, tmp_path):
     assert not (tmp_path / "label").exists()
     assert read_json(tmp_path / "student/manifest.json")["processes"] == 2
     assert read_json(tmp_path / "student/manifest.json")["config"]["label"]["top_k"] == 8
-    assert (tmp_path / "export/student.onnx").exists()
+    assert (tmp_path / "export/student/student.onnx").exists()
 
 
 def on_two_machines(*arguments: object, run_dirs: Sequence[Path]) -> list[tuple[int, str]]:

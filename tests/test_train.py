@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from datasets.artifacts import read_json
 from datasets.faces import render_faces
-from student.export import Deployed
+from student.deploy import Deployed
 from student.network import load_student
 from tests.conftest import ROOT, SIZE, draw_masks, environment, ranks, run_cli
 
@@ -310,14 +310,14 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(chain, tmp_path):
 def test_exported_student_is_the_student(finished):
     """ONNX Runtime on raw pictures, any number of them, gives PyTorch's label maps."""
     student, about = load_student(finished / "student")
-    session = onnxruntime.InferenceSession(str(finished / "export/student.onnx"))
+    session = onnxruntime.InferenceSession(str(finished / "export/student/student.onnx"))
     assert about["resolution"] == SIZE
     for count in (1, 7):
         pictures, _ = render_faces(4, torch.arange(count), SIZE)
         pictures = pictures.permute(0, 2, 3, 1).contiguous()
         (theirs,) = session.run(None, {"pictures": pictures.numpy()})
         assert theirs.dtype == np.uint8
-        mine = Deployed(student)(pictures).numpy()
+        mine = Deployed(student, SIZE)(pictures).numpy()
         assert (theirs == mine).mean() > 0.999
 
 
@@ -332,7 +332,7 @@ def test_predict_needs_neither_torch_nor_timm(finished, tmp_path):
     )
     files = [str(tmp_path / name) for name in ("0.png", "1.png", "broken.png")]
     made = subprocess.run(
-        [sys.executable, "-c", code, *files, "--model", str(finished / "export/student.onnx"),
+        [sys.executable, "-c", code, *files, "--model", str(finished / "export/student/student.onnx"),
          "--out", str(tmp_path / "masks"), "--overlay"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip

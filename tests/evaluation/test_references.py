@@ -73,7 +73,7 @@ def test_another_exported_segmenter_has_a_row(chain, finished, tmp_path):
     shutil.rmtree(tmp_path / "run/compare")
     made = run_cli(
         "compare", "--config", chain.config, "--run.dir", tmp_path / "run", "--compare.inverted", 0,
-        "--sources.rivals", json.dumps({"theirs": str(finished / "export/student.onnx")}),
+        "--sources.rivals", json.dumps({"theirs": str(finished / "export/student/student.onnx")}),
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     result = read_json(tmp_path / "run/compare/comparison.json")
@@ -93,7 +93,7 @@ def test_another_exported_segmenter_has_a_row(chain, finished, tmp_path):
 def test_a_rival_that_cannot_be_asked_is_refused_first(
     chain, finished, tmp_path, name, content, message
 ):
-    file = finished / "export/student.onnx"
+    file = finished / "export/student/student.onnx"
     if content is not None:
         file = tmp_path / "other.onnx"
         file.write_bytes(content if isinstance(content, bytes) else taking_floats())

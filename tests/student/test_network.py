@@ -1,13 +1,12 @@
-import warnings
-
-import onnxruntime
+import onnx
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
 from datasets.artifacts import UserError, write_json
-from student.export import Deployed
+from student.deploy import Deployed
+from student.formats import run_onnx, run_pt2, to_onnx, trace, write_pt2
 from student.network import ARCHITECTURE, WEIGHTS, NetworkConfig, Student, describe, load_student
 
 
@@ -62,19 +61,18 @@ class EncoderContract:
         with torch.no_grad():
             assert torch.allclose(compiled(student)(pictures), student(pictures), atol=1e-4)
 
-    def test_exported_it_is_the_same(self, student, tmp_path):
-        deployed = Deployed(student)
-        pictures = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's own deprecations
-            torch.onnx.export(
-                deployed, (pictures,), str(tmp_path / "s.onnx"), dynamo=True, verbose=False,
-                input_names=["pictures"], dynamic_shapes=({0: torch.export.Dim("n")},),
-            )  # fmt: skip
-        session = onnxruntime.InferenceSession(str(tmp_path / "s.onnx"))
-        pictures = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
-        (theirs,) = session.run(None, {"pictures": pictures.numpy()})
-        assert (deployed(pictures).numpy() == theirs).mean() > 0.999
+    def test_deployed_it_is_the_same_at_any_size(self, student, tmp_path):
+        """As the stage `export` deploys it, for every runtime."""
+        deployed = Deployed(student, 64)
+        program = trace(deployed)
+        onnx.save(to_onnx(program, deployed), tmp_path / "s.onnx")
+        write_pt2(program, tmp_path / "s.pt2")
+        files = (run_onnx(tmp_path / "s.onnx"), run_pt2(tmp_path / "s.pt2"))
+        for size in ((3, 64, 64), (1, 64, 64), (1, 1, 90), (2, 131, 70)):
+            pictures = torch.randint(0, 256, (*size, 3), dtype=torch.uint8)
+            mine = deployed(pictures)
+            for run in files:
+                assert (run(pictures) == mine).double().mean() > 0.999
 
 
 class TestRegNet(EncoderContract):

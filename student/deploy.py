@@ -1,0 +1,74 @@
+"""The student as it is deployed: raw pictures of any size in, label maps of that size out, in one graph.
+
+Shapes: N = pictures, C = classes, H, W = pixels of a picture.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from student.network import Student, load_student
+
+MODEL_WEIGHTS = "model.safetensors"
+MODEL_CONFIG = "config.json"
+
+
+class Deployed(nn.Module):
+    """uint8 RGB pictures [N, H, W, 3] -> uint8 label maps [N, H, W]; H and W may be anything from 1 on.
+
+    The student has learned square pictures of `resolution` that a face fills, and where in them each part
+    is. So every picture becomes such a square, even if that squeezes it: keeping proportions, which the
+    network would take too, cost 5 to 17 points of mIoU on rendered faces in pictures of 4:3, 3:2 and 2:1
+    (docs/experiments.md). Pictures shrink with antialiasing. Logits grow back bilinearly before the best
+    class is taken, for smooth edges. Memory stays bounded: of huge pictures every k-th pixel is taken
+    first, to four times what the student sees, and labels beyond twice its resolution are repeated.
+
+    Args:
+        probabilities: give the classes' probabilities, float [N, C, H, W], beside the labels; they are as
+            large as the picture, four bytes a class and pixel.
+    """
+
+    def __init__(self, student: Student, resolution: int, probabilities: bool = False) -> None:
+        super().__init__()
+        self.student, self.resolution, self.probabilities = student, resolution, probabilities
+        self.taken, self.given = max(4 * resolution, 2048), max(2 * resolution, 1024)
+
+    def forward(self, pictures: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        height, width = pictures.shape[1:3]
+        thin = _nearest(pictures, _at_most(height, self.taken), _at_most(width, self.taken))
+        x, square = thin.permute(0, 3, 1, 2).float(), (self.resolution, self.resolution)
+        logits = self.student(F.interpolate(x, square, mode="bilinear", antialias=True))
+        if self.probabilities:
+            shares = F.interpolate(logits, (height, width), mode="bilinear").softmax(1)
+            return shares.argmax(1).to(torch.uint8), shares
+        size = (_at_most(height, self.given), _at_most(width, self.given))
+        labels = F.interpolate(logits, size, mode="bilinear").argmax(1).to(torch.uint8)
+        return _nearest(labels, height, width)
+
+
+def _at_most(side: int, limit: int) -> int:
+    """The lesser of the two; stays a formula where an exporter does not know the numbers yet."""
+    return torch.sym_min(side, limit)  # type: ignore[return-value]
+
+
+def _nearest(x: Tensor, height: int, width: int) -> Tensor:
+    """[N, H, W, ...] -> [N, height, width, ...]: the pixels under the new ones' centres.
+
+    In whole numbers, so that no runtime rounds them otherwise than another.
+    """
+    for axis, (old, new) in enumerate(zip(x.shape[1:3], (height, width), strict=True), 1):
+        centres = 2 * torch.arange(new, device=x.device) + 1
+        x = x.index_select(axis, centres * old // (2 * new))
+    return x
+
+
+def from_pretrained(folder: str | Path) -> Deployed:
+    """An exported student in PyTorch again; its `.student` gives logits and can be trained on.
+
+    Args:
+        folder: what the stage `export` wrote; `model.safetensors` and `config.json` are read.
+    """
+    student, about = load_student(Path(folder), MODEL_CONFIG, MODEL_WEIGHTS)
+    return Deployed(student, about["resolution"]).eval()
