@@ -268,7 +268,7 @@ class _Learner:
         loss = _distance(encoder.train(), batch)
         if not torch.isfinite(loss):
             raise UserError(
-                f"the encoder's loss is {float(loss)} at step {step}; lower encoder.rate. The last "
+                f"the encoder's loss is {loss.item()} at step {step}; lower encoder.rate. The last "
                 "checkpoint is intact."
             )
         self.optimiser.zero_grad()

@@ -28,7 +28,7 @@ from teacher.sampling import chunks, floats_of_features, samples_at_once, side_b
 from teacher.stylegan2 import Generator
 
 Maps = Callable[[Tensor], Sequence[Tensor]]  # pictures [B, 3, R, R] in [0, 255] -> feature maps
-Guess = Callable[[Tensor], Tensor]  # uint8 pictures [B, 3, R, R] -> styles [B, L, D]
+Guess = Callable[[Tensor], Tensor]  # uint8 pictures [B, 3, R, R] -> one style for each, [B, D]
 
 _SIZES = (1, 2, 4, 8)  # at which pictures are compared: full, half, ...
 _COARSE = 8  # side at which a start is looked for
@@ -45,9 +45,8 @@ class InversionConfig:
         starts: random faces among which the start is looked for.
         space: a style for every layer (w+), or one for all (w).
         perceptual: weight of the distance in feature maps, where a network is given.
-        pull: weight of the squared distance from w to its mean, or to its start; larger is more face-like
-            and less alike.
-        pull_to: which of them.
+        pull: weight of the squared distance from w to its mean; larger is more face-like and less
+            alike.
         noise_rate: Adam's for the noise inputs; 0 keeps the checkpoint's constant noise.
         noise_penalty: weight of what keeps the noise noise, not a copy of the picture.
         patience: the decay of the rate begins early once this many steps have brought no picture of a batch
@@ -60,7 +59,6 @@ class InversionConfig:
     space: Literal["w+", "w"] = "w+"
     perceptual: float = 0.3
     pull: float = 1e-3
-    pull_to: Literal["mean", "start"] = "mean"
     noise_rate: float = 0.0
     noise_penalty: float = 100.0
     patience: int = 100
@@ -173,9 +171,8 @@ class _Inversion:
         target = pictures.float() / 127.5 - 1
         with torch.no_grad():
             truth = self._seen(target)
-            start = self._start(pictures, target, truth)
-        origin = start if config.pull_to == "start" else generator.w_mean
-        w = start.clone().requires_grad_(True)
+            w = self._start(pictures, target, truth)
+        w.requires_grad_(True)
         moved = bool(config.noise_rate)
         noise = [n.repeat(len(pictures), 1, 1, 1).requires_grad_(moved) for n in self.noise]
         groups = [{"params": [w], "peak": config.rate}]
@@ -188,7 +185,7 @@ class _Inversion:
                 group["lr"] = group["peak"] * share
             image = self._draw(w, noise)
             far = self._distance(image, target, truth)
-            loss = (far + config.pull * (w - origin).square().mean((1, 2))).sum()
+            loss = (far + config.pull * (w - generator.w_mean).square().mean((1, 2))).sum()
             if moved:
                 loss = loss + config.noise_penalty * sum(_self_likeness(n).sum() for n in noise)
             optimiser.zero_grad()
@@ -215,9 +212,7 @@ class _Inversion:
         start = self.starts[nearest].unsqueeze(1).repeat(1, layers, 1)
         if self.guess is None:
             return start
-        guessed = self.guess(pictures)
-        if guessed.ndim == 2:
-            guessed = guessed.unsqueeze(1).expand_as(start)
+        guessed = self.guess(pictures).unsqueeze(1).expand_as(start)
         far = [self._distance(self._draw(w), target, truth) for w in (start, guessed)]
         return torch.where((far[1] < far[0])[:, None, None], guessed, start)
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,19 +102,6 @@ def test_a_guess_counts_only_where_it_is_nearer_than_a_random_face(generator, sa
     assert torch.equal(right.samples.w, samples.w)
     wrong = invert(generator, samples.images, config, guess=lambda pictures: 20 * true.flip(0))
     assert torch.equal(wrong.samples.w, without.samples.w)
-
-
-def test_a_pull_to_the_start_keeps_styles_near_it(generator, samples):
-    config = InversionConfig(steps=30, starts=8)
-    start = invert(generator, samples.images, replace(config, steps=0)).samples.w
-    moved = {
-        pull: invert(
-            generator, samples.images, replace(config, pull=pull, pull_to="start")
-        ).samples.w
-        for pull in (0.0, 10.0)
-    }
-    far = {pull: float((w - start).square().mean()) for pull, w in moved.items()}
-    assert far[10.0] < 0.2 * far[0.0]
 
 
 def test_a_run_compares_and_annotates_with_its_encoder(chain, finished, run, tmp_path, capsys):
