@@ -24,6 +24,7 @@ from student.formats import check_exportable
 from student.network import load_encoder
 from student.recipe import StudentStage
 from teacher.adversarial import GeneratorStage, train_generator
+from teacher.encoder import EncoderStage, train_encoder
 from teacher.fit import TeacherStage, fit_teacher
 from teacher.label import Labeller, LabelStage, OnlineSamples, label_samples
 
@@ -80,6 +81,7 @@ class Config:
     teacher: TeacherStage = field(default_factory=TeacherStage)
     label: LabelStage = field(default_factory=LabelStage)
     student: StudentStage = field(default_factory=StudentStage)
+    encoder: EncoderStage = field(default_factory=EncoderStage)
     compare: CompareStage = field(default_factory=CompareStage)
     export: ExportStage = field(default_factory=ExportStage)
 
@@ -97,6 +99,11 @@ class Stage:
 def _optional(config: Config, name: str) -> tuple[str, ...]:
     """An input that a run may do without."""
     return (name,) if getattr(config.sources, name) else ()
+
+
+def guesses(config: Config) -> bool:
+    """Whether the comparison's inversion starts from an encoder's guess."""
+    return config.encoder.images > 0 and config.compare.inverted > 0
 
 
 @dataclass(frozen=True)
@@ -190,6 +197,10 @@ STAGES = {
         _export_inputs,
         "student/: student.onnx, student.pt2, model.safetensors, labels.json, README.md, ...",
     ),
+    "encoder": Stage(
+        train_encoder, lambda c: c.encoder, lambda c: ("generator",),
+        "encoder.safetensors, encoder.json, encoder.png",
+    ),
     "compare": Stage(
         compare,
         lambda c: Comparison(
@@ -197,7 +208,7 @@ STAGES = {
         ),
         lambda c: (
             "labels", "generator", "annotations", *_optional(c, "test_annotations"),
-            "teacher", "student", "export",
+            "teacher", "student", "export", *(("encoder",) if guesses(c) else ()),
             *(("annotator", "pseudo_labels") if c.sources.annotator else ()),
             *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
             *(RIVAL + name for name in c.sources.rivals),
@@ -266,6 +277,8 @@ def distill(config: Config) -> None:
         if name == "label" and config.student.source == "online":
             PartialState().print("label: skipped, the samples are made while the student trains")
             continue
+        if name == "encoder" and not guesses(config):
+            continue  # few want one: nothing to be told of
         sources = config.sources
         sets = sources.test_annotations or sources.test_sets or config.compare.held_out
         if name == "compare" and not sets:
@@ -288,6 +301,7 @@ def smoke(config: Config) -> Config:
         teacher=new(config.teacher, epochs=min(config.teacher.epochs, 2)),
         label=new(config.label, count=min(config.label.count, 12), per_shard=4, batch=2),
         student=student,
+        encoder=new(config.encoder, images=min(config.encoder.images, 4 * config.encoder.batch)),
         compare=new(
             config.compare,
             held_out=min(config.compare.held_out, 8),

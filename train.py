@@ -17,7 +17,7 @@ from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
 
 from datasets.artifacts import UserError
-from pipeline import STAGES, Config, distill, dry_run, input_path, run_stage, smoke, study
+from pipeline import STAGES, Config, distill, dry_run, guesses, input_path, run_stage, smoke, study
 from student.network import load_maps
 from teacher.prepare import (
     AnnotateOptions,
@@ -88,7 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
         if values.smoke:
             config = smoke(config)
         if values.dry_run:
-            dry_run([command] if command in STAGES else list(STAGES), config)
+            chain = [name for name in STAGES if name != "encoder" or guesses(config)]
+            dry_run([command] if command in STAGES else chain, config)
         else:
             # One process may work for long while the others wait for it.
             on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")

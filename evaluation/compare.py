@@ -59,10 +59,11 @@ from student.network import (
     predictor,
 )
 from student.recipe import StudentStage
+from teacher.encoder import load_encoder
 from teacher.fewshot import FewShotCNN, learned_from, load_teacher
 from teacher.fit import TeacherStage, predict_samples
 from teacher.generators import load_generator
-from teacher.invert import InversionConfig, invert
+from teacher.invert import Guess, InversionConfig, invert
 from teacher.stylegan2 import Generator
 
 RESULT = "comparison.json"
@@ -114,7 +115,8 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     """Run the stage: writes `comparison.json`, `report.html` and pictures; prints the tables.
 
     Reads the inputs `generator`, `teacher`, `student`, `export`, `annotations`, `labels`;
-    `test_annotations`, test sets, rivals, and `annotator` with `pseudo_labels` where they are given.
+    `test_annotations`, test sets, rivals, `encoder`, and `annotator` with `pseudo_labels` where they are
+    given.
     """
     labels = LabelSet.load(folder.inputs["labels"])
     source = artifact_hash(folder.inputs["generator"])
@@ -137,6 +139,9 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     teacher = load_teacher(folder.inputs["teacher"], generator.features).to(device)
     networks = {STUDENT: folder.inputs["student"]} | {n: folder.path / n for n in references}
     students = {name: load_student(path)[0].to(device) for name, path in networks.items()}
+    guess = None
+    if path := folder.inputs.get("encoder"):
+        guess = load_encoder(path, generator, source)
     colour_only = fit_colour_only(
         samples.images.to(device), masks.to(device), len(labels), labels.ignore_index,
         config.settings.seed,
@@ -163,7 +168,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
         sets[name] = score(given, says, config.settings.timed)
         if count := config.settings.inverted:
             sets[name + INVERTED] = _with_inversion(
-                name, sets[name].first(count), generator, teacher, students[STUDENT],
+                name, sets[name].first(count), generator, teacher, students[STUDENT], guess,
                 config.settings, folder,
             )  # fmt: skip
 
@@ -238,6 +243,7 @@ def _with_inversion(
     generator: Generator,
     teacher: FewShotCNN,
     student: Student,
+    guess: Guess | None,
     settings: CompareStage,
     folder: StageFolder,
 ) -> Scored:
@@ -247,11 +253,11 @@ def _with_inversion(
     """
     found = invert(
         generator, scored.pictures, settings.inversion, student.maps,
-        Checkpoints(folder.checkpoints / f"inversion_{name}"),
+        Checkpoints(folder.checkpoints / f"inversion_{name}"), guess,
     )  # fmt: skip
     masks = predict_samples(generator, teacher, found.samples)
     # All rows' times are of one picture at a time; this one takes seconds, so that one will do.
-    one = invert(generator, scored.pictures[:1], settings.inversion, student.maps)
+    one = invert(generator, scored.pictures[:1], settings.inversion, student.maps, guess=guess)
     begun = monotonic()
     predict_samples(generator, teacher, one.samples)
     seconds = one.seconds + monotonic() - begun

@@ -1,8 +1,8 @@
 """From a picture to the latents that draw it, by optimisation.
 
 After Abdal et al., "Image2StyleGAN" (2019): a style for every layer (W+) is moved until the generator
-draws the picture. The start is the best of many random faces. The distance is taken at several sizes,
-and in the feature maps of a network where one is given.
+draws the picture. The start is the best of many random faces and, where there is one, an encoder's guess.
+The distance is taken at several sizes, and in the feature maps of a network where one is given.
 
 Shapes: B = pictures at once, L = layers, D = length of a style, R = the generator's resolution.
 """
@@ -28,6 +28,7 @@ from teacher.sampling import chunks, floats_of_features, samples_at_once, side_b
 from teacher.stylegan2 import Generator
 
 Maps = Callable[[Tensor], Sequence[Tensor]]  # pictures [B, 3, R, R] in [0, 255] -> feature maps
+Guess = Callable[[Tensor], Tensor]  # uint8 pictures [B, 3, R, R] -> one style for each, [B, D]
 
 _SIZES = (1, 2, 4, 8)  # at which pictures are compared: full, half, ...
 _COARSE = 8  # side at which a start is looked for
@@ -38,7 +39,7 @@ class InversionConfig:
     """How pictures are inverted.
 
     Args:
-        steps: of the optimiser, at most, for each picture.
+        steps: of the optimiser, at most, for each picture; 0 leaves the start as it is.
         rate: Adam's, after a linear warm-up over a twentieth of the steps and before a cosine to zero
             over the last quarter.
         starts: random faces among which the start is looked for.
@@ -64,10 +65,10 @@ class InversionConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.starts < 0:
+        if self.steps < 0 or self.starts < 0:
             raise UserError(
-                f"inversion.steps is {self.steps} and inversion.starts {self.starts}; there must be one "
-                "step at least, and starts cannot be negative."
+                f"inversion.steps is {self.steps} and inversion.starts {self.starts}; neither can be "
+                "negative."
             )
 
 
@@ -97,6 +98,7 @@ def invert(
     config: InversionConfig,
     maps: Maps | None = None,
     checkpoints: Checkpoints | None = None,
+    guess: Guess | None = None,
 ) -> Inverted:
     """Find latents for pictures.
 
@@ -104,8 +106,9 @@ def invert(
         pictures: uint8 [N, 3, R, R].
         maps: of a network that sees as people do; the perceptual distance is taken in them.
         checkpoints: where finished pictures are kept, so that a killed inversion goes on behind them.
+        guess: an encoder's, a start beside the random ones.
     """
-    inversion = _Inversion(generator, config, maps)
+    inversion = _Inversion(generator, config, maps, guess)
     task = f"{config} {hashlib.sha256(pictures.numpy().tobytes()).hexdigest()}"
     state: dict[str, Any] = {"task": task, "done": 0, "seconds": 0.0, "found": {}}
     if checkpoints and (saved := checkpoints.newest()) and saved["task"] == task:
@@ -137,8 +140,14 @@ def invert(
 class _Inversion:
     """What all pictures have in common."""
 
-    def __init__(self, generator: Generator, config: InversionConfig, maps: Maps | None) -> None:
-        self.generator, self.config, self.maps = generator, config, maps
+    def __init__(
+        self,
+        generator: Generator,
+        config: InversionConfig,
+        maps: Maps | None,
+        guess: Guess | None,
+    ) -> None:
+        self.generator, self.config, self.maps, self.guess = generator, config, maps, guess
         seed_everything(config.seed)
         self.noise = generator.constant_noise()
         with torch.no_grad():
@@ -161,10 +170,9 @@ class _Inversion:
         config, generator = self.config, self.generator
         target = pictures.float() / 127.5 - 1
         with torch.no_grad():
-            nearest = torch.cdist(_coarse(target), self.candidates).argmin(1)
             truth = self._seen(target)
-        layers = generator.style_count if config.space == "w+" else 1
-        w = self.starts[nearest].unsqueeze(1).repeat(1, layers, 1).requires_grad_(True)
+            w = self._start(pictures, target, truth)
+        w.requires_grad_(True)
         moved = bool(config.noise_rate)
         noise = [n.repeat(len(pictures), 1, 1, 1).requires_grad_(moved) for n in self.noise]
         groups = [{"params": [w], "peak": config.rate}]
@@ -189,14 +197,24 @@ class _Inversion:
 
         with torch.no_grad():
             image = self._draw(w, noise).clamp(-1, 1)
-        error = (image - target).square().mean((1, 2, 3)) / 4  # as on [0, 1]
         result = {
             "w": w.detach().expand(-1, generator.style_count, -1),
             "drawn": ((image + 1) * 127.5).round().to(torch.uint8),
-            "psnr": -10 * error.clamp_min(1e-10).log10(),
+            "psnr": psnr(image, pictures),
             **{f"noise{i}": n.detach() for i, n in enumerate(noise)},
         }
         return {key: value.cpu() for key, value in result.items()}
+
+    def _start(self, pictures: Tensor, target: Tensor, truth: Sequence[Tensor]) -> Tensor:
+        """Styles [B, L or 1, D] of the nearest random face, or as guessed where that is nearer."""
+        nearest = torch.cdist(_coarse(target), self.candidates).argmin(1)
+        layers = self.generator.style_count if self.config.space == "w+" else 1
+        start = self.starts[nearest].unsqueeze(1).repeat(1, layers, 1)
+        if self.guess is None:
+            return start
+        guessed = self.guess(pictures).unsqueeze(1).expand_as(start)
+        far = [self._distance(self._draw(w), target, truth) for w in (start, guessed)]
+        return torch.where((far[1] < far[0])[:, None, None], guessed, start)
 
     def _seen(self, images: Tensor) -> list[Tensor]:
         """Feature maps whose every pixel has unit length."""
@@ -210,10 +228,7 @@ class _Inversion:
         The latter is that of Zhang et al., "The Unreasonable Effectiveness of Deep Features" (2018), with
         equal weights for all channels.
         """
-        far = torch.zeros(len(image), device=image.device)
-        for size in _SIZES:
-            difference = F.avg_pool2d(image, size) - F.avg_pool2d(target, size)
-            far = far + difference.abs().mean((1, 2, 3))
+        far = at_all_sizes(image, target)
         for mine, true in zip(self._seen(image) if truth else (), truth, strict=True):
             far = far + self.config.perceptual * (mine - true).square().sum(1).mean((1, 2))
         return far
@@ -245,6 +260,22 @@ class _Schedule:
         self.best = torch.where(nearer, distances, best)
         if self.patience and self.waited == self.patience:
             self.last = min(self.last, self.step + self.down)
+
+
+def at_all_sizes(image: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of pictures [B, 3, R, R], added up over their sizes, [B]."""
+    far = torch.zeros(len(image), device=image.device)
+    for size in _SIZES:
+        difference = F.avg_pool2d(image, size) - F.avg_pool2d(target, size)
+        far = far + difference.abs().mean((1, 2, 3))
+    return far
+
+
+def psnr(image: Tensor, pictures: Tensor) -> Tensor:
+    """Of images [B, 3, R, R], nominally in [-1, 1], beside uint8 pictures; in dB, [B]."""
+    target = pictures.float() / 127.5 - 1
+    error = (image.clamp(-1, 1) - target).square().mean((1, 2, 3)) / 4  # as on [0, 1]
+    return -10 * error.clamp_min(1e-10).log10()
 
 
 def _coarse(images: Tensor) -> Tensor:

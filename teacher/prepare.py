@@ -16,6 +16,7 @@ from datasets.masks import read_masks
 from datasets.pictures import save_sheet, tile
 from datasets.state import Checkpoints
 from teacher.choosing import choose_samples
+from teacher.encoder import load_encoder
 from teacher.generators import convert_checkpoint, load_generator
 from teacher.invert import InversionConfig, Maps, invert
 from teacher.sampling import draw, latents_of_seed, latents_of_z, read_latents, z_of_seeds
@@ -69,6 +70,7 @@ class AnnotateOptions:
         inversion: how the latents of photographs are found.
         maps: a network in whose feature maps they are compared as well: a finished student folder, or
             the name of a timm model, whose pretrained weights are downloaded the first time.
+        guess: a finished folder of the stage `encoder`, from whose guess their inversion may start.
     """
 
     samples: Path
@@ -76,6 +78,7 @@ class AnnotateOptions:
     out: Path
     inversion: InversionConfig = InversionConfig()
     maps: str | None = None
+    guess: Path | None = None
 
 
 def convert(options: ConvertOptions) -> None:
@@ -185,9 +188,13 @@ def annotate(
         masks = {name: square_mask(masks[name], size) for name in labelled}
         pictures = torch.stack([square(read_photograph(files[name]), size) for name in labelled])
         print(f"these are photographs: looking for the latents that draw them ({len(labelled)})")
-        unfinished = options.out / f".inverted-by-{source[:12]}"
         maps = load_maps(options.maps, generator.w_mean.device) if options.maps else None
-        found = invert(generator, pictures, options.inversion, maps, Checkpoints(unfinished))
+        guess, by = None, source[:12]
+        if options.guess:
+            guess = load_encoder(options.guess, generator, source)
+            by += f"-{artifact_hash(options.guess)[:12]}"
+        unfinished = options.out / f".inverted-by-{by}"
+        found = invert(generator, pictures, options.inversion, maps, Checkpoints(unfinished), guess)
         samples = found.samples
         save_sheet(found.sheet(), options.out / "inverted.png")
         decibels = {n: round(q, 1) for n, q in zip(labelled, found.psnr.tolist(), strict=True)}

@@ -1,0 +1,159 @@
+"""The encoder's guess, learned from a tiny generator, and inversions that start from it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from datasets.annotations import Samples, read_samples
+from datasets.artifacts import StageFolder, UserError, artifact_hash, read_json
+from datasets.pictures import as_picture, save_sheet
+from teacher.encoder import EncoderStage, load_encoder, train_encoder
+from teacher.generators import load_generator
+from teacher.invert import InversionConfig, invert
+from teacher.sampling import draw, latents_of_seed
+from teacher.stylegan2 import Generator
+from tests.conftest import ROOT, Chain, draw_masks, environment, run_cli
+from train import main
+
+OPTIONS = (
+    "--encoder.images", "960", "--encoder.batch", "16", "--encoder.evaluate_every", "20",
+    "--encoder.warm_up", "5",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(chain: Chain) -> Path:
+    """A run folder with a finished encoder."""
+    folder = chain.folder / "guessing"
+    made = run_cli("encoder", "--config", chain.config, "--run.dir", folder, *OPTIONS)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def generator(chain: Chain) -> Generator:
+    return load_generator(chain.generator)
+
+
+@pytest.fixture(scope="module")
+def samples(generator: Generator) -> Samples:
+    return draw(generator, latents_of_seed(generator, 77, 1.0), list(range(6)))
+
+
+def test_it_learns_and_shows_how_well(run):
+    manifest = read_json(run / "encoder/manifest.json")
+    assert set(manifest["files"]) == {"encoder.safetensors", "encoder.json", "encoder.png"}
+    lines = [json.loads(x) for x in (run / "encoder/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [20, 40, 60]
+    assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
+    assert lines[-1]["held_back/distance"] == manifest["figures"]["distance"] < 1
+    assert lines[-1]["held_back/psnr"] == manifest["figures"]["psnr"]
+
+
+def test_killed_it_goes_on_to_the_same_weights(chain, run, tmp_path):
+    command = [
+        sys.executable, str(ROOT / "train.py"), "encoder", "--config", str(chain.config),
+        "--run.dir", str(tmp_path), *OPTIONS,
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    end = time.monotonic() + 240
+    while not (tmp_path / "encoder/checkpoints/state-20.safetensors").exists():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "encoder/manifest.json").exists()
+    made = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    assert "resumed at step" in made.stdout
+    weights = "encoder/encoder.safetensors"
+    mine, theirs = load_file(tmp_path / weights), load_file(run / weights)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("space", ["w+", "w"])
+def test_few_steps_go_further_from_its_guess(chain, run, generator, samples, space):
+    guess = load_encoder(run / "encoder", generator, artifact_hash(chain.generator))
+    config = InversionConfig(steps=4, starts=0, space=space)
+    without = invert(generator, samples.images, config)
+    found = invert(generator, samples.images, config, guess=guess)
+    assert found.psnr.mean() > without.psnr.mean() + 1
+    assert found.samples.w.shape == samples.w.shape
+
+
+def test_a_guess_counts_only_where_it_is_nearer_than_a_random_face(generator, samples):
+    """The styles that drew the pictures are the best guess, those of others a bad one."""
+    true = samples.w[:, 0]
+    config = InversionConfig(steps=0, starts=8)
+    without = invert(generator, samples.images, config)
+    right = invert(generator, samples.images, config, guess=lambda pictures: true)
+    assert torch.equal(right.samples.w, samples.w)
+    wrong = invert(generator, samples.images, config, guess=lambda pictures: 20 * true.flip(0))
+    assert torch.equal(wrong.samples.w, without.samples.w)
+
+
+def test_a_run_compares_and_annotates_with_its_encoder(chain, finished, run, tmp_path, capsys):
+    mine = tmp_path / "run"
+    shutil.copytree(finished, mine)
+    made = run_cli(
+        "distill", "--config", chain.config, "--run.dir", mine, *OPTIONS, "--run.overwrite", "true"
+    )
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.count("done already") == 4  # all but encoder and compare
+    inputs = read_json(mine / "compare/manifest.json")["inputs"]
+    assert inputs["encoder"] == artifact_hash(run / "encoder")  # the same command, the same weights
+    result = read_json(mine / "compare/comparison.json")["test_sets"]["held_out_inverted"]
+    assert "teacher_by_inversion" in result["models"]
+
+
+def test_labelled_photographs_start_from_its_guess(
+    chain, run, generator, samples, labels, tmp_path, capsys
+):
+    for i, picture in enumerate(samples.images[:2]):
+        save_sheet(as_picture(picture), tmp_path / f"photos/{i:04d}.png")
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn/samples.json").write_text('{"count": 2}')
+    draw_masks(tmp_path / "drawn", labels)
+    command = [
+        "annotate", "--generator", str(chain.generator), "--samples", str(tmp_path / "photos"),
+        "--masks", str(tmp_path / "drawn/masks"), "--inversion.steps", "0",
+        "--guess", str(run / "encoder"), "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    assert main(command) == 0, capsys.readouterr().err
+    source = artifact_hash(chain.generator)
+    found, _ = read_samples(tmp_path / "out", labels, source)
+    guess = load_encoder(run / "encoder", generator, source)(samples.images[:2])
+    assert torch.allclose(found.w[:, 0], guess, atol=1e-2)
+
+
+def test_mistakes_are_named(chain, run, generator, tmp_path):
+    def train(**options):
+        inputs = {"generator": chain.generator}
+        config = EncoderStage(**({"images": 64, "batch": 8} | options))
+        train_encoder(config, StageFolder(tmp_path, "encoder", config, inputs))
+
+    with pytest.raises(UserError, match=r"as in --encoder\.images"):
+        train(images=0)
+    with pytest.raises(UserError, match=r"encoder.network 'no_such_net'.*list_models"):
+        train(network="no_such_net")
+    with pytest.raises(UserError, match=r"loss is nan at step \d+; lower encoder.rate"):
+        train(rate=1e30, warm_up=0)
+    with pytest.raises(UserError, match="trained on another generator"):
+        load_encoder(run / "encoder", generator, "another")
+    broken = tmp_path / "broken"
+    shutil.copytree(run / "encoder", broken)
+    save_file({"x": torch.zeros(1)}, broken / "encoder.safetensors")
+    with pytest.raises(UserError, match="run `encoder` again"):
+        load_encoder(broken, generator, artifact_hash(chain.generator))
