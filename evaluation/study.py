@@ -66,7 +66,7 @@ def enough_epochs(epochs: int, shots: int, labels: int) -> int:
 def summarise(folder: Path, runs: Iterable[Path]) -> dict[str, Any]:
     """Read the runs' comparisons; write and print what they say together.
 
-    Writes `summary.json` and `report.html` to the folder.
+    Writes `summary.json`, `report.html` and, where numbers of labels differ, curves to the folder.
     """
     cells: dict[tuple[str, int, str], list[float]] = defaultdict(list)
     read = []
@@ -92,10 +92,13 @@ def summarise(folder: Path, runs: Iterable[Path]) -> dict[str, Any]:
     write_json(folder / SUMMARY, summary)
     tables = [*_tables(rows)]
     _print(tables)
+    curves = {name: _curve_of(name, rows) for name in _test_sets(rows)}
+    for name, chart in curves.items():
+        if chart:
+            with atomic_write(folder / f"{name}.svg") as file:
+                file.write_text(chart, encoding="utf-8")
     page = template("study.html.jinja").render(
-        tables=tables,
-        curves=[_curve_of(name, rows) for name in _test_sets(rows)],
-        runs=read,
+        tables=tables, curves=list(curves.values()), runs=read
     )
     with atomic_write(folder / REPORT) as file:
         file.write_text(page, encoding="utf-8")

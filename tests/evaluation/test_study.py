@@ -53,6 +53,7 @@ def test_chains_over_draws_and_numbers_of_labels(chain, finished, tmp_path):
     page = (folder / "report.html").read_text()
     assert f"{100 * row['mean']:.1f} ± {100 * row['deviation']:.1f}" in page
     assert page.count("<svg") == 2  # a curve for each test set
+    assert (folder / "held_out.svg").read_text().count("labelled samples") == 1
 
     # Finished chains are taken as they are; one that is missing is made alike.
     shutil.rmtree(folder / "1-labels-0")
