@@ -1,7 +1,8 @@
 """How fast does a student train and segment, beside networks that people know? Prints JSON.
 
     pip install --constraint constraints.txt --editable '.[benchmarks]'
-    python benchmarks/student.py --labels runs/demo/label --seeds 3
+    python benchmarks/student.py --labels runs/demo/label              # speeds
+    python benchmarks/student.py --labels runs/demo/label --seeds 3    # mIoU after training
 
 On the demo's pictures: training by the data alone, by the network alone, by both, in one process and in
 two; then our decoder beside segmentation_models.pytorch's U-Net and FPN on the same encoder: a step of
@@ -208,7 +209,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40, help="of each speed of training")
     parser.add_argument("--rounds", type=int, default=15, help="of the networks side by side")
     parser.add_argument(
-        "--seeds", type=int, default=0, help="trainings of each network; 0: no mIoU"
+        "--seeds", type=int, default=0, help="trainings of each network; 0 for the speeds"
     )
     parser.add_argument("--speed-alone", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--train-alone", nargs=2, help=argparse.SUPPRESS)
@@ -224,16 +225,27 @@ def main() -> None:
             print(json.dumps(speed))
         return
 
+    about = {
+        "encoder": setup.recipe.network.encoder,
+        "precision_of_training": mixed_precision(setup.recipe),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "torch": torch.__version__,
+    }
     arguments = ["--labels", str(options.labels), "--steps", str(options.steps)]
+    measured = (
+        after_training(options.seeds, arguments)
+        if options.seeds
+        else speeds(setup, options.rounds, arguments)
+    )
+    print(json.dumps({**measured, **about}, indent=2))
+
+
+def speeds(setup: Setup, rounds: int, arguments: list[str]) -> dict[str, Any]:
+    """Of training in one process and two, and of the networks side by side."""
     one, two = (in_processes(count, arguments) for count in (1, 2))
-    networks: dict[str, dict[str, Any]] = {**side_by_side(setup, options.rounds)}
-    jobs = [(name, seed) for seed in range(options.seeds) for name in networks]
-    reached = trained(jobs, arguments)
-    for name in networks if options.seeds else ():
-        each = [reached[name, seed] for seed in range(options.seeds)]
-        networks[name] |= {"held_out_miou": statistics.mean(each), "each": each}
+    networks = side_by_side(setup, rounds)
     ours = networks["ours"]["milliseconds_per_image"]
-    result = {
+    return {
         "training_images_per_second": {"one_process": one, "two_processes": two},
         "data_of_network": one["data"] / one["network"],
         "two_processes_of_one": two["together"] / one["together"],
@@ -243,12 +255,19 @@ def main() -> None:
             for name, row in networks.items()
             if name != "ours"
         },
-        "encoder": setup.recipe.network.encoder,
-        "precision_of_training": mixed_precision(setup.recipe),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "torch": torch.__version__,
     }
-    print(json.dumps(result, indent=2))
+
+
+def after_training(seeds: int, arguments: list[str]) -> dict[str, Any]:
+    """mIoU of every network on rendered faces over so many trainings."""
+    jobs = [(name, seed) for seed in range(seeds) for name in NETWORKS]
+    reached = trained(jobs, arguments)
+    rows = {name: [reached[name, seed] for seed in range(seeds)] for name in NETWORKS}
+    return {
+        "held_out_miou": {
+            name: {"mean": statistics.mean(each), "each": each} for name, each in rows.items()
+        }
+    }
 
 
 if __name__ == "__main__":
