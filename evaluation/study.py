@@ -122,7 +122,7 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[_Means]:
         models = list(dict.fromkeys(row["model"] for row in mine))
         body = [[model, *(cells.get((model, n), "-") for n in counts)] for model in models]
         header = ["mIoU", *(f"{n} label{'s' * (n > 1)}" for n in counts)]
-        yield _Means(f"{name}, mean and standard deviation over runs", header, body)
+        yield _Means(name, header, body)
 
 
 def _cell(row: Mapping[str, Any]) -> str:
