@@ -211,6 +211,9 @@ def main() -> None:
     parser.add_argument(
         "--seeds", type=int, default=0, help="trainings of each network; 0 for the speeds"
     )
+    parser.add_argument(
+        "--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="that are trained"
+    )
     parser.add_argument("--speed-alone", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--train-alone", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -233,7 +236,7 @@ def main() -> None:
     }
     arguments = ["--labels", str(options.labels), "--steps", str(options.steps)]
     measured = (
-        after_training(options.seeds, arguments)
+        after_training(options.networks, options.seeds, arguments)
         if options.seeds
         else speeds(setup, options.rounds, arguments)
     )
@@ -258,11 +261,11 @@ def speeds(setup: Setup, rounds: int, arguments: list[str]) -> dict[str, Any]:
     }
 
 
-def after_training(seeds: int, arguments: list[str]) -> dict[str, Any]:
-    """mIoU of every network on rendered faces over so many trainings."""
-    jobs = [(name, seed) for seed in range(seeds) for name in NETWORKS]
+def after_training(names: list[str], seeds: int, arguments: list[str]) -> dict[str, Any]:
+    """mIoU of these networks on rendered faces over so many trainings."""
+    jobs = [(name, seed) for seed in range(seeds) for name in names]
     reached = trained(jobs, arguments)
-    rows = {name: [reached[name, seed] for seed in range(seeds)] for name in NETWORKS}
+    rows = {name: [reached[name, seed] for seed in range(seeds)] for name in names}
     return {
         "held_out_miou": {
             name: {"mean": statistics.mean(each), "each": each} for name, each in rows.items()
