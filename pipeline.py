@@ -277,10 +277,10 @@ def distill(config: Config) -> None:
         if name == "label" and config.student.source == "online":
             PartialState().print("label: skipped, the samples are made while the student trains")
             continue
-        if name == "encoder" and not guesses(config):
-            continue  # few want one: nothing to be told of
         sources = config.sources
         sets = sources.test_annotations or sources.test_sets or config.compare.held_out
+        if name == "encoder" and not (sets and guesses(config)):
+            continue  # few want one: nothing to be told of
         if name == "compare" and not sets:
             PartialState().print("compare: skipped, there is no test set in the config")
             continue
