@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,7 +19,7 @@ from student.segmenter import Array, Refused
 
 # Formats that Pillow reads by itself; not those that it hands to another program, as PostScript.
 FORMATS = (
-    "JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA",
+    "JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA",
 )  # fmt: skip
 # In a folder, what is named so is meant as a picture; a HEIC file too, so that it is not passed over in
 # silence, although Pillow cannot read it.
@@ -64,13 +65,20 @@ class Source:
                 if archive.getinfo(self.member).file_size > _LARGEST_MEMBER:
                     raise OSError("unpacks to more than 1 GiB")
                 handle = io.BytesIO(archive.read(self.member))
-            image = stack.enter_context(Image.open(handle, formats=FORMATS))
+            image = stack.enter_context(Image.open(handle, formats=_formats()))
             if image.width * image.height > megapixels * 1e6:
                 raise OSError(
                     f"{image.width}x{image.height} pixels are more than --megapixels {megapixels:g}"
                 )
             image.load()
             return _as_rgb(ImageOps.exif_transpose(image))
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of our formats that this build of Pillow has."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _as_rgb(image: Image.Image) -> Array:
