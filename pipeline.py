@@ -152,10 +152,11 @@ def _trained_on(config: Config) -> str:
 
 
 def _export_inputs(config: Config) -> tuple[str, ...]:
-    """Beside the student what it was trained on, to measure eight bits with, where that is at hand."""
+    """Beside the student what it was trained on, to measure eight bits with, unless that is gone."""
     names = STUDENT_INPUTS[_trained_on(config)]
-    at_hand = all((input_path(config, name) / MANIFEST).exists() for name in names)
-    return ("labels", "student", *(names if at_hand else ()))
+    trained = (config.run.dir / "student" / MANIFEST).exists()
+    gone = trained and not all((input_path(config, name) / MANIFEST).exists() for name in names)
+    return ("labels", "student", *(() if gone else names))
 
 
 def _export_student(config: ExportStage | OnlineExport, folder: StageFolder) -> Result:

@@ -20,7 +20,7 @@ class Deployed(nn.Module):
 
     The student has learned square pictures of `resolution` that a face fills, and where in them each part
     is. So every picture becomes such a square, even if that squeezes it: keeping proportions, which the
-    network would take too, cost 5 to 17 points of mIoU on rendered faces in pictures of 4:3, 3:2 and 2:1
+    network would take too, costs 6 to 18 points of mIoU on rendered faces in pictures of 3:4 to 2:1
     (docs/experiments.md). Pictures shrink with antialiasing. Logits grow back bilinearly before the best
     class is taken, for smooth edges. Memory stays bounded: of huge pictures every k-th pixel is taken
     first, to four times what the student sees, and labels beyond twice its resolution are repeated.

@@ -216,7 +216,7 @@ def _try_int8(
 
 def _miou(predict: Predict, pictures: Pictures, classes: int) -> float:
     assert pictures.truth is not None
-    masks = torch.cat([predict(chunk) for chunk in pictures.shown.split(50)])
+    masks = torch.cat([predict(chunk) for chunk in pictures.shown.split(8)])
     return float(mean_iou(confusion_matrix(pictures.truth, masks, classes)))
 
 

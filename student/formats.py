@@ -73,21 +73,19 @@ def to_onnx(program: torch.export.ExportedProgram, deployed: Deployed) -> Any:
     assert made is not None
     model = made.model_proto
     del model.graph.value_info[:]  # sizes under the exporter's names; runtimes infer their own
-    _name_sizes(model, deployed)
+    _name_sizes(model)
     return model
 
 
-def _name_sizes(model: Any, deployed: Deployed) -> None:
+def _name_sizes(model: Any) -> None:
     """Call sizes what people call them."""
-    shapes: dict[str, list[str | int]] = {"pictures": ["n", "h", "w", 3], "labels": ["n", "h", "w"]}
-    shapes["probabilities"] = ["n", deployed.student.classify.out_channels, "h", "w"]
+    shapes = {
+        "pictures": ("n", "h", "w", ""), "labels": ("n", "h", "w"), "probabilities": ("n", "", "h", "w"),
+    }  # fmt: skip
     for value in (*model.graph.input, *model.graph.output):
-        for place, size in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
-            place.Clear()
-            if isinstance(size, int):
-                place.dim_value = size
-            else:
-                place.dim_param = size
+        for place, name in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
+            if name:  # a number otherwise
+                place.dim_param = name
 
 
 def _refusal(deployed: Deployed, what: str, error: Exception) -> str:

@@ -169,7 +169,8 @@ def segment_video(work: Work, source: Source, path: Path) -> None:
             work.areas[f"{source.name}/{number:06d}"] = areas
             if tinted is not None:
                 target.add(tinted)
-            seen = bar.update() or number + 1
+            seen += 1
+            bar.update()
     if not seen:
         work.skipped[str(source)] = "not one frame can be read"
 

@@ -7,9 +7,8 @@ import glob
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -58,20 +57,25 @@ class Source:
         Raises:
             Exception: it cannot be read; decoders raise whatever they like.
         """
-        with ExitStack() as stack:
-            handle: Path | io.BytesIO = self.path
-            if self.member is not None:
-                archive = stack.enter_context(zipfile.ZipFile(self.path))
-                if archive.getinfo(self.member).file_size > _LARGEST_MEMBER:
-                    raise OSError("unpacks to more than 1 GiB")
-                handle = io.BytesIO(archive.read(self.member))
-            image = stack.enter_context(Image.open(handle, formats=_formats()))
+        handle: Path | io.BytesIO = self.path
+        if self.member is not None:
+            archive = _archive(self.path)
+            if archive.getinfo(self.member).file_size > _LARGEST_MEMBER:
+                raise OSError("unpacks to more than 1 GiB")
+            handle = io.BytesIO(archive.read(self.member))
+        with Image.open(handle, formats=_formats()) as image:
             if image.width * image.height > megapixels * 1e6:
                 raise OSError(
                     f"{image.width}x{image.height} pixels are more than --megapixels {megapixels:g}"
                 )
             image.load()
             return _as_rgb(ImageOps.exif_transpose(image))
+
+
+@lru_cache(4)
+def _archive(path: Path) -> zipfile.ZipFile:
+    """Stays open, for the list of its members is long to read; threads may share it."""
+    return zipfile.ZipFile(path)
 
 
 @cache

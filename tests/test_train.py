@@ -321,6 +321,17 @@ def test_exported_student_is_the_student(finished):
         assert (theirs == mine).mean() > 0.999
 
 
+def test_a_student_of_samples_made_online_is_exported_in_eight_bits_too(chain, finished, tmp_path):
+    shutil.copytree(finished / "teacher", tmp_path / "teacher")
+    common = ("--config", chain.config, "--run.dir", tmp_path)
+    made = run_cli("student", *common, "--student.source", "online", "--student.steps", 3)
+    assert made.returncode == 0, made.stderr
+    made = run_cli("export", *common, "--export.int8_loss", 1)
+    assert made.returncode == 0, made.stderr
+    assert "eight bits: mIoU" in made.stdout
+    assert (tmp_path / "export/student/student-int8.onnx").exists()
+
+
 def test_predict_needs_neither_torch_nor_timm(finished, tmp_path):
     pictures, _ = render_faces(4, torch.arange(2), 40)
     for i, picture in enumerate(pictures):

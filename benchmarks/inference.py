@@ -1,0 +1,175 @@
+"""How fast does a student segment on a CPU, as what, and beside a U-Net? Prints JSON.
+
+    pip install --constraint constraints.txt --editable '.[benchmarks]'
+    python benchmarks/inference.py --threads 2 > benchmarks/results/inference.json
+
+Ours and segmentation_models.pytorch's U-Net on the same encoder, both from raw pictures to label maps and
+exported alike by our stage's own functions: eager PyTorch, torch.compile, ONNX Runtime in floats and in
+eight bits. The networks work at the pictures' size. Weights are random, which changes no time. All ways
+take turns; times are medians over rounds. On a GPU, where there is one, eager and compiled run too.
+Where other work runs on the machine, `--threads 1 --processor-time` counts the processor's time alone.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.student import Peer
+from datasets.faces import render_faces
+from student.deploy import Deployed
+from student.formats import run_onnx, to_onnx, trace
+from student.network import NetworkConfig, Student
+from student.quantise import quantise
+
+CLASSES = 8
+INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp")
+Way = Callable[[Tensor], Any]
+
+
+def networks(config: NetworkConfig) -> dict[str, nn.Module]:
+    """Ours and the peer, with statistics that make no activation vanish."""
+    torch.manual_seed(0)
+    made = {"ours": Student(config, CLASSES), "unet": Peer("Unet", config, CLASSES)}
+    return {name: network.eval().requires_grad_(False) for name, network in made.items()}
+
+
+def ways(network: nn.Module, size: int, folder: Path, device: str) -> dict[str, Way]:
+    """One network in every form: uint8 pictures [N, size, size, 3] -> label maps."""
+    deployed = Deployed(network, size).eval().to(device)  # type: ignore[arg-type]
+    found: dict[str, Way] = {"eager": deployed}
+    if why_not_compiled() is None:
+        found["compiled"] = torch.compile(deployed)
+    if device != "cpu":
+        return found
+    program = trace(deployed)
+    onnx.save(to_onnx(program, deployed), folder / "float.onnx")
+    pictures = render_faces(1, torch.arange(8), size)[0]
+    quantise(folder / "float.onnx", folder / "int8.onnx", pictures)
+    return found | {f"onnx_{n}": run_onnx(folder / f"{n}.onnx") for n in ("float", "int8")}
+
+
+def why_not_compiled() -> str | None:
+    """The reason for leaving torch.compile out."""
+    if shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++"):
+        return None
+    return "torch.compile needs a C++ compiler, and there is none"
+
+
+def milliseconds(
+    found: dict[str, Way], pictures: Tensor, rounds: int, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Median time of a call, all ways taking turns."""
+    taken: dict[str, list[float]] = {name: [] for name in found}
+    with torch.no_grad():
+        for turn in range(rounds + 3):
+            for name, way in found.items():
+                begun = clock()
+                way(pictures)
+                if pictures.is_cuda:
+                    torch.cuda.synchronize()
+                if turn >= 3:  # the first ones warm up
+                    taken[name].append(1000 * (clock() - begun))
+    return {name: statistics.median(each) for name, each in taken.items()}
+
+
+def measure(
+    config: NetworkConfig,
+    size: int,
+    batches: list[int],
+    rounds: int,
+    device: str,
+    clock: Callable[[], float],
+) -> list[dict[str, Any]]:
+    """A row for every batch size."""
+    rows = []
+    with TemporaryDirectory() as path:
+        found: dict[str, Way] = {}
+        for name, network in networks(config).items():
+            folder = Path(path) / name
+            folder.mkdir()
+            each = ways(network, size, folder, device)
+            found |= {f"{name}.{way}": call for way, call in each.items()}
+        for batch in batches:
+            pictures = render_faces(2, torch.arange(batch), size)[0].permute(0, 2, 3, 1)
+            times = milliseconds(found, pictures.contiguous().to(device), rounds, clock)
+            print(f"{device} {size} px, {batch}: {times}", file=sys.stderr)
+            rows.append(row(times, size, batch, device))
+    return rows
+
+
+def row(times: dict[str, float], size: int, batch: int, device: str) -> dict[str, Any]:
+    """Times of one size and batch, and the ratios that are claimed."""
+
+    def ratio(slow: str, fast: str) -> float | None:
+        return round(times[slow] / times[fast], 2) if {slow, fast} <= times.keys() else None
+
+    return {
+        "device": device, "size": size, "batch": batch,
+        "milliseconds": {name: round(value, 2) for name, value in times.items()},
+        "images_per_second": {n: round(1000 * batch / value, 1) for n, value in times.items()},
+        "onnx_vs_eager": ratio("ours.eager", "ours.onnx_float"),
+        "compiled_vs_eager": ratio("ours.eager", "ours.compiled"),
+        "int8_vs_float": ratio("ours.onnx_float", "ours.onnx_int8"),
+        "ours_vs_unet_onnx": ratio("unet.onnx_float", "ours.onnx_float"),
+        "ours_vs_unet_int8": ratio("unet.onnx_int8", "ours.onnx_int8"),
+        "ours_vs_unet_eager": ratio("unet.eager", "ours.eager"),
+    }  # fmt: skip
+
+
+def instructions() -> list[str]:
+    """What the processor has of that which matters here."""
+    try:
+        text = Path("/proc/cpuinfo").read_text().split()
+    except OSError:  # not a Linux
+        return []
+    return [name for name in INSTRUCTIONS if name in text]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", default="regnetx_002")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 512])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--processor-time", action="store_true", help="not the clock on the wall")
+    options = parser.parse_args()
+    clock = time.process_time if options.processor_time else time.perf_counter
+    torch.set_num_threads(options.threads)
+    config = NetworkConfig(options.encoder, levels=4, width=32, detail=16)
+    take = partial(measure, config, batches=options.batches, rounds=options.rounds, clock=clock)
+    before = os.getloadavg()[0]
+    rows = [row for size in options.sizes for row in take(size=size, device="cpu")]
+    if torch.cuda.is_available():
+        rows += [row for size in options.sizes for row in take(size=size, device="cuda")]
+    result = {
+        "rows": rows, "encoder": options.encoder, "threads": options.threads,
+        "clock": "processor" if options.processor_time else "wall",
+        "not_compiled": why_not_compiled(), "instructions": instructions(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load_before_and_after": [round(before, 1), round(os.getloadavg()[0], 1)],
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__, "onnxruntime": onnxruntime.__version__,
+    }  # fmt: skip
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
