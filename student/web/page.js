@@ -157,7 +157,7 @@ async function startCamera() {
     const opened = await navigator.mediaDevices.getUserMedia({ video: wanted });
     if (mine !== turn) return opened.getTracks().forEach((track) => track.stop());
     stream = opened;
-    get("camera").textContent = "Stop the camera";
+    get("camera").textContent = "Stop";
     video.srcObject = stream;
     await video.play();
   } catch (error) {
@@ -182,7 +182,7 @@ function stopCamera() {
   if (!stream) return;
   stream.getTracks().forEach((track) => track.stop());
   stream = null;
-  get("camera").textContent = "Use the camera";
+  get("camera").textContent = "Camera";
   say("The camera is off.");
 }
 
