@@ -18,11 +18,12 @@ from datasets.labels import LabelSet
 from datasets.test_sets import TestSet
 from evaluation.compare import RIVAL, CompareStage, Comparison, compare
 from evaluation.study import Variant, enough_epochs, summarise, variants
-from student.export import ExportStage, export_student
+from student.export import ExportStage, add_page, export_student, has_page
 from student.fit import fit_student
 from student.formats import check_exportable
 from student.network import load_encoder
 from student.recipe import StudentStage
+from student.web.runtime import fetch_runtime
 from teacher.adversarial import GeneratorStage, train_generator
 from teacher.encoder import EncoderStage, train_encoder
 from teacher.fit import TeacherStage, fit_teacher
@@ -72,6 +73,23 @@ class Sources:
 
 
 @dataclass(frozen=True)
+class ExportOptions(ExportStage):
+    """Stage `export`, and what can be added to it when it is done.
+
+    Args:
+        web: add a page, `student/web/index.html`, that runs the student in a browser; needs npm.
+    """
+
+    web: bool = False
+
+    @property
+    def stage(self) -> ExportStage:
+        """What the stage depends on. Not the page: with or without it the student is the same."""
+        names = [f.name for f in dataclasses.fields(ExportStage)]
+        return ExportStage(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that can be said to a run."""
 
@@ -83,7 +101,7 @@ class Config:
     student: StudentStage = field(default_factory=StudentStage)
     encoder: EncoderStage = field(default_factory=EncoderStage)
     compare: CompareStage = field(default_factory=CompareStage)
-    export: ExportStage = field(default_factory=ExportStage)
+    export: ExportOptions = field(default_factory=ExportOptions)
 
 
 @dataclass(frozen=True)
@@ -194,9 +212,12 @@ STAGES = {
     ),
     "export": Stage(
         _export_student,
-        lambda c: OnlineExport(c.export, c.label) if _trained_on(c) == "online" else c.export,
+        lambda c: (
+            OnlineExport(c.export.stage, c.label) if _trained_on(c) == "online" else c.export.stage
+        ),
         _export_inputs,
-        "student/: student.onnx, student.pt2, model.safetensors, labels.json, README.md, ...",
+        "student/: student.onnx, student.pt2, model.safetensors, labels.json, README.md, ...; with --web "
+        "web/index.html",
     ),
     "encoder": Stage(
         train_encoder, lambda c: c.encoder, lambda c: ("generator",),
@@ -256,21 +277,32 @@ def run_stage(name: str, config: Config) -> None:
         config.run.dir / name, name, stage.config(config), inputs, config.run.overwrite
     )
     done = folder.is_done()
+    page = name == "export" and config.export.web and not (done and has_page(folder.path))
+    runtime = fetch_runtime() if page and state.is_main_process else None
     state.wait_for_everyone()  # all ranks have looked before one begins to write
-    if done:
+    if done and not page:
         state.print(f"{name}: done already in {folder.path}, nothing to do")
-        return
-    state.print(f"{name}: writing to {folder.path}")
-    folder.begin()
-    folder.finish(stage.run(stage.config(config), folder))
-    seconds = read_json(folder.path / MANIFEST)["seconds"]
-    state.print(f"{name}: finished in {seconds:.0f} s")
+    if not done:
+        state.print(f"{name}: writing to {folder.path}")
+        folder.begin()
+        folder.finish(stage.run(stage.config(config), folder))
+        seconds = read_json(folder.path / MANIFEST)["seconds"]
+        state.print(f"{name}: finished in {seconds:.0f} s")
+    if runtime:
+        add_page(folder, runtime)
+    state.wait_for_everyone()
 
 
 def distill(config: Config) -> None:
     """All stages in order; a generator that the config gives is not trained."""
     if not (config.run.dir / "student" / CONFIG).exists():
         check_exportable(config.student.network, len(LabelSet.load(config.sources.labels)))
+    if (
+        config.export.web
+        and PartialState().is_main_process
+        and not has_page(config.run.dir / "export")
+    ):
+        fetch_runtime()  # what is missing is said before hours of work; npm keeps what it has
     for name in STAGES:
         if name == "generator" and config.sources.generator:
             PartialState().print(f"generator: given, {config.sources.generator}")

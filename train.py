@@ -69,8 +69,11 @@ def build_parser() -> ArgumentParser:
 
 
 def _expand(arguments: list[str]) -> list[str]:
-    """`--generator PATH` is short for `--sources.generator PATH`."""
-    return [re.sub(r"^--generator(?==|$)", "--sources.generator", text) for text in arguments]
+    """`--generator PATH` is short for `--sources.generator PATH`, `--web` for `--export.web true`."""
+    short = {r"^--generator(?==|$)": "--sources.generator", r"^--web$": "--export.web=true"}
+    for pattern, whole in short.items():
+        arguments = [re.sub(pattern, whole, text) for text in arguments]
+    return arguments
 
 
 def main(arguments: list[str] | None = None) -> int:

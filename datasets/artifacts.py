@@ -260,3 +260,13 @@ class StageFolder:
             write_json(self.path / MANIFEST, manifest)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
         state.wait_for_everyone()
+
+    def add(self, files: list[str]) -> None:
+        """Take up what was made from the payload of a stage that is done. Main process only.
+
+        The folder goes on by the hash that it had: what was made from it stays valid.
+        """
+        manifest, same_as = read_json(self.path / MANIFEST), artifact_hash(self.path)
+        hashes = {name: hash_file(self.path / name) for name in files}
+        manifest |= {"same_as": same_as, "files": manifest["files"] | hashes}
+        write_json(self.path / MANIFEST, manifest)

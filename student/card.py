@@ -1,6 +1,7 @@
 """The page that goes with an exported student: how to use it, its figures, how it was made."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from datasets.artifacts import (
@@ -60,8 +61,7 @@ print((labels == expected["labels"]).mean())
 {int8_row}| `student.pt2` | the same graph for `torch.export.load("student.pt2").module()` |
 | `model.safetensors`, `config.json` | weights for PyTorch, see below |
 | `labels.json` | names, colours, the index that masks may hold for ignored pixels, resolution |
-| `expected.npz` | two pictures and their label maps |
-
+{last_row}
 In a checkout of threeshot `python -m student.predict --model FOLDER PICTURES --out MASKS` does whole
 folders and videos, and `student.deploy.from_pretrained(FOLDER)` is the student in PyTorch.
 
@@ -87,6 +87,9 @@ _PROBABILITIES = (
 )
 _INT8_ROW = "| `student-int8.onnx` | the same, convolutions in 8 bits: for processors with VNNI |\n"
 
+_LAST_ROW = "| `expected.npz` | two pictures and their label maps |\n"
+_PAGE_ROW = "| `web/index.html` | the student in a browser: open it or send it, all is in it |\n"
+
 
 def write_card(
     folder: StageFolder,
@@ -104,6 +107,7 @@ def write_card(
     text = _TEXT.format(
         count=len(labels), names=", ".join(labels.names), resolution=about["resolution"],
         probabilities=_PROBABILITIES if with_probabilities else "",
+        last_row=_LAST_ROW,
         int8_row=_INT8_ROW if figures["int8"]["written"] else "",
         parameters=figures["parameters"], encoder=about["network"]["encoder"],
         quality=(
@@ -117,3 +121,10 @@ def write_card(
     )  # fmt: skip
     with atomic_write(folder.path / subfolder / README) as partial:
         partial.write_text(text)
+
+
+def mention_page(folder: Path) -> None:
+    """Say in the `README.md` of an exported folder that it has a page for browsers."""
+    text = (folder / README).read_text().replace(_PAGE_ROW, "")
+    with atomic_write(folder / README) as partial:
+        partial.write_text(text.replace(_LAST_ROW, _LAST_ROW + _PAGE_ROW))

@@ -22,6 +22,7 @@ from torch import Tensor
 from datasets import Dataset
 from datasets.artifacts import (
     CONFIG,
+    MANIFEST,
     Result,
     StageFolder,
     UserError,
@@ -35,12 +36,14 @@ from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels
 from datasets.state import save_weights
 from datasets.transforms import Exact
-from student.card import write_card
+from student.card import README, mention_page, write_card
 from student.data import Part
 from student.deploy import MODEL_CONFIG, MODEL_WEIGHTS, Deployed
 from student.formats import Run, agreement, run_onnx, run_pt2, to_onnx, trace, write_pt2
 from student.network import WEIGHTS, Predict, load_student
 from student.quantise import quantise
+from student.web.page import PAGE, write_page
+from student.web.runtime import Runtime
 
 FOLDER = "student"
 MODEL = f"{FOLDER}/student.onnx"
@@ -136,8 +139,22 @@ def export_student(
         "torch": torch.__version__,
     }
     write_card(folder, FOLDER, about, labels, figures)
-    files = sorted(p.relative_to(folder.path) for p in folder.path.joinpath(FOLDER).iterdir())
-    return Result([p.as_posix() for p in files if not p.name.startswith(".")], figures)
+    files = sorted(p for p in folder.path.joinpath(FOLDER).iterdir() if p.is_file())
+    return Result([f"{FOLDER}/{p.name}" for p in files if not p.name.startswith(".")], figures)
+
+
+def has_page(export: Path) -> bool:
+    """Whether a finished export has the page for browsers."""
+    page, manifest = f"{FOLDER}/{PAGE}", export / MANIFEST
+    return manifest.exists() and page in read_json(manifest)["files"] and (export / page).exists()
+
+
+def add_page(folder: StageFolder, runtime: Runtime) -> None:
+    """Add the page for browsers to a finished export. Main process only."""
+    files = write_page(folder.path / FOLDER, runtime)
+    mention_page(folder.path / FOLDER)
+    folder.add([f"{FOLDER}/{name}" for name in (*files, README)])
+    PartialState().print(f"export: open {folder.path / FOLDER / PAGE} in a browser")
 
 
 def find_pictures(

@@ -1,0 +1,1 @@
+"""A page that runs an exported student in a browser."""
