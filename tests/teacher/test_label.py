@@ -129,11 +129,11 @@ def test_killed_at_ten_random_moments_it_loses_and_changes_nothing(chain, taught
         ) as process:  # fmt: skip
             assert process.stderr is not None
             process.stderr.read(1)  # the progress bar: work has begun
-            if kill % 3 == 1:  # whatever the machine's speed, these leave another shard behind
+            if kill % 3 == 0:  # whatever the machine's speed, these leave another shard behind
                 while len(shards()) == len(finished) and process.poll() is None:
                     time.sleep(0.002)
             else:
-                time.sleep(moment.uniform(0, 0.15))
+                time.sleep(moment.uniform(0, 0.03))  # a fast machine needs 0.1 s for all
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
         now = {path.name: path.read_bytes() for path in shards()}
