@@ -197,7 +197,10 @@ def _groups(
 def _ahead(
     pool: ThreadPoolExecutor, function: Callable[[Item], Made], items: Iterable[Item], depth: int
 ) -> Iterator[Made]:
-    """function(item) for every item, in order, with up to `depth` made before they are asked for."""
+    """function(item) for every item, in order, with up to `depth` made before they are asked for.
+
+    As `datasets.overlap.ahead`, which cannot be had without PyTorch.
+    """
     waiting: deque[Future[Made]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))
