@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,7 @@ def check_exportable(config: NetworkConfig, classes: int) -> None:
     Raises:
         UserError: with the reason.
     """
-    offline = NetworkConfig(config.encoder, False, config.levels, config.width, config.detail)
-    student = Student(offline, classes).eval().requires_grad_(False)
+    student = Student(replace(config, pretrained=False), classes).eval().requires_grad_(False)
     deployed = Deployed(student, 64)
     to_onnx(trace(deployed), deployed)
 

@@ -1,10 +1,12 @@
 """The student: any timm encoder and a light decoder.
 
 The decoder is a narrow U-Net (Ronneberger et al., 2015): at every resolution the encoder's map and
-what comes from the coarser one meet in a single convolution. The last step up, from the encoder's finest
-map to the picture's size, joins a convolution on the picture itself, so that small parts keep their edges.
+what comes from the coarser one meet in a single convolution. The last step joins a convolution on the
+picture itself, so that small parts keep their edges. It is taken at the picture's size or, for large
+pictures, at a half or a quarter of it, where one place gives the logits of a block of pixels (sub-pixel
+convolution, Shi et al., 2016): most of the decoder's work is there.
 
-Shapes: B = batch, H, W = pixels, any size.
+Shapes: B = batch, H, W = pixels, any size; s = output stride.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,6 +41,8 @@ class NetworkConfig:
             has one resolution, as many blocks from all of its depth.
         width: channels of the decoder at the finest level; each coarser one has half as many more.
         detail: channels of the convolution on the picture itself.
+        output_stride: pixels from one place of the decoder's last maps to the next: 1, or more where
+            pictures are so large that no part is a few pixels.
     """
 
     encoder: str = "resnet18"
@@ -46,6 +50,7 @@ class NetworkConfig:
     levels: int = 4
     width: int = 32
     detail: int = 16
+    output_stride: int = 1
 
 
 def build_encoder(config: NetworkConfig) -> nn.Module:
@@ -100,17 +105,25 @@ class Student(nn.Module):
         self.config = config
         self.encoder = build_encoder(config)
         channels: list[int] = self.encoder.feature_info.channels()  # type: ignore[union-attr, operator]
-        width = config.width
+        strides: list[int] = self.encoder.feature_info.reduction()  # type: ignore[union-attr, operator]
+        width, s = config.width, config.output_stride
+        if s < 1 or strides[0] % s:
+            raise UserError(
+                f"student.network.output_stride is {s}; the finest map of {config.encoder!r} has one place "
+                f"for {strides[0]} pixels, so choose a divisor of that."
+            )
         widths = [width + i * width // 2 for i in range(len(channels))]
         self.lateral = nn.ModuleList(
             nn.Conv2d(a, b, 1) for a, b in zip(channels, widths, strict=True)
         )
         self.merge = nn.ModuleList(_conv(a + b, a) for a, b in pairwise(widths))
-        self.detail = _conv(3, config.detail)
+        self.detail = _conv(3, config.detail, s + 2, s)  # sees a block and the pixels around it
         self.join = nn.Sequential(_conv(width + config.detail, width), _conv(width, width))
-        self.classify = nn.Conv2d(width, classes, 1)
-        # Transformers cut a picture into patches: its sides become multiples of the coarsest stride.
-        self.stride = max(self.encoder.feature_info.reduction())  # type: ignore[union-attr, operator]
+        self.classify = nn.Conv2d(width, classes * s * s, 1)
+        self.spread = nn.PixelShuffle(s) if s > 1 else nn.Identity()
+        # All sides become multiples of the coarsest stride, so that every step up is by a whole number.
+        self.stride = max(strides)
+        self.steps = [b // a for a, b in pairwise([s, *strides])]
         self.channels_last = "NHWC" in str(getattr(self.encoder, "output_fmt", ""))
         about = getattr(self.encoder, "pretrained_cfg", None) or {}
         for name, default in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
@@ -122,11 +135,12 @@ class Student(nn.Module):
         x = self.normalised(pictures)
         levels = [lateral(f) for lateral, f in zip(self.lateral, self.features(x), strict=True)]
         y = levels[-1]
-        for level, merge in zip(levels[-2::-1], reversed(self.merge), strict=True):
-            y = merge(torch.cat([level, F.interpolate(y, level.shape[-2:], mode="nearest")], 1))
-        y = F.interpolate(y, x.shape[-2:], mode="bilinear", align_corners=False)
-        logits = self.classify(self.join(torch.cat([y, self.detail(x)], 1)))
-        return logits[..., :height, :width]
+        for level, merge, step in zip(
+            levels[-2::-1], reversed(self.merge), self.steps[:0:-1], strict=True
+        ):
+            y = merge(torch.cat([level, _enlarged(y, step, "nearest")], 1))
+        y = torch.cat([_enlarged(y, self.steps[0], "bilinear"), self.detail(x)], 1)
+        return self.spread(self.classify(self.join(y)))[..., :height, :width]
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
         """The encoder's maps [B, C, h, w] of pictures, from the finest on."""
@@ -150,9 +164,14 @@ class Student(nn.Module):
 Build = Callable[[NetworkConfig, int], nn.Module]  # a network for so many classes
 
 
-def _conv(inputs: int, outputs: int) -> nn.Sequential:
+def _enlarged(x: Tensor, times: int, mode: str) -> Tensor:
+    """A map, so many times as large; exporters see numbers, not sizes to be worked out."""
+    return x if times == 1 else F.interpolate(x, scale_factor=times, mode=mode)
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
@@ -160,7 +179,7 @@ def _conv(inputs: int, outputs: int) -> nn.Sequential:
 
 def describe(config: NetworkConfig, names: tuple[str, ...], resolution: int) -> dict[str, Any]:
     """What `load_student` needs beside the weights."""
-    network = {k: getattr(config, k) for k in ("encoder", "levels", "width", "detail")}
+    network = {k: v for k, v in vars(config).items() if k != "pretrained"}
     return {"network": network, "classes": list(names), "resolution": resolution}
 
 

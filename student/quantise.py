@@ -18,7 +18,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 _BATCH = 4  # pictures at a time while ranges are measured
-_TYPES = ("Conv", "Gemm", "MatMul", "Add", "Concat", "Resize")
+_TYPES = ("Conv", "Gemm", "MatMul", "Add", "Concat", "Resize", "Relu")
 
 
 class _Pictures(CalibrationDataReader):  # type: ignore[misc]
