@@ -42,6 +42,7 @@ from student.deploy import MODEL_CONFIG, MODEL_WEIGHTS, Deployed
 from student.formats import Run, agreement, run_onnx, run_pt2, to_onnx, trace, write_pt2
 from student.network import WEIGHTS, Predict, load_student
 from student.quantise import quantise
+from student.segmenter import open_session
 from student.web.page import PAGE, write_page
 from student.web.runtime import Runtime
 
@@ -250,12 +251,8 @@ def onnx_predictor(path: Path) -> Predict:
     Raises:
         UserError: the file cannot be read, or takes something else.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(path, torch.get_num_threads())
     except Exception as error:  # ONNX Runtime has no common class for them
         raise UserError(f"{path} is no ONNX file that ONNX Runtime can run ({error}).") from error
     (taken, *more), (given, *_) = session.get_inputs(), session.get_outputs()
@@ -266,7 +263,8 @@ def onnx_predictor(path: Path) -> Predict:
         )
 
     def predict(pictures: Tensor) -> Tensor:
-        shown = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        # In NumPy: a copy by PyTorch's threads leaves them spinning while the session needs the cores.
+        shown = np.ascontiguousarray(pictures.permute(0, 2, 3, 1).cpu().numpy())
         (masks,) = session.run([given.name], {taken.name: shown})
         return torch.from_numpy(masks.astype(np.uint8))
 

@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch import Tensor
 from datasets.artifacts import UserError, atomic_write
 from student.deploy import Deployed
 from student.network import NetworkConfig, Student
+from student.segmenter import open_session
 
 Run = Callable[[Tensor], Tensor]  # uint8 pictures [N, H, W, 3] -> label maps [N, H, W]
 
@@ -125,9 +125,7 @@ def run_pt2(path: Path) -> Run:
 
 def run_onnx(path: Path) -> Run:
     """What is in an ONNX file, in ONNX Runtime on the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = open_session(path, torch.get_num_threads())
     return lambda pictures: torch.from_numpy(
         session.run(["labels"], {"pictures": pictures.numpy()})[0]
     )

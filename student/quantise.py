@@ -37,7 +37,9 @@ def quantise(model: Path, target: Path, pictures: Tensor) -> None:
 
     Weights have a scale for every channel, activations one for every map, from the least and largest
     values on the calibration pictures. Weights use seven of their bits: processors without VNNI add
-    products of two in sixteen bits, which eight would overflow without a word. Resizing and normalising
+    products of two in sixteen bits, which eight would overflow without a word. A ReLU is no layer of its
+    own but the lower end of the range before it: else every convolution's result would become floats
+    there and eight bits again, which takes as long as the convolution. Resizing and normalising
     the picture, the convolutions on it, the classifier and the logits stay in floats: they are a small
     part of the time, and errors there reach every pixel unsmoothed.
 

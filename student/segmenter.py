@@ -24,6 +24,27 @@ class Refused(Exception):
     """Bad usage: one sentence for the person at the terminal, no traceback, exit code 2."""
 
 
+def open_session(model: Path, threads: int | None = None) -> Any:
+    """An ONNX file in ONNX Runtime on the CPU, ready to run.
+
+    Its threads stop as soon as a run ends. They would go on spinning for a tenth of a second otherwise,
+    on the cores that others want in the meantime: to decode the next picture, say.
+
+    Args:
+        threads: that it works in; none for all cores.
+
+    Raises:
+        Exception: it cannot be run; ONNX Runtime has no common class for its own.
+    """
+    import onnxruntime  # takes longer than all the rest; `--help` does without it
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3  # errors alone
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
 class Segmenter:
     """An exported student on the CPU: uint8 RGB pictures [N, H, W, 3] in, label maps [N, H, W] out.
 
@@ -37,25 +58,18 @@ class Segmenter:
 
     def __init__(self, model: Path, threads: int | None = None) -> None:
         path = _find(model)
-        import onnxruntime  # takes longer than all the rest; `--help` does without it
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3  # errors alone
         try:
             about = json.loads((path.parent / LABELS).read_text())
             self.names: list[str] = [str(name) for name in about["names"]]
             self.palette = np.full((256, 3), 255, np.uint8)
             self.palette[: len(self.names)] = about["colours"]
-            self.session: Any = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self.session = open_session(path, threads)
         except OSError as error:
             raise Refused(
                 f"{path} needs {LABELS} beside it ({error.strerror}); keep the files that the stage "
                 "export wrote together."
             ) from error
-        except Exception as error:  # ONNX Runtime has no common class for its own
+        except Exception as error:
             raise Refused(
                 f"{path} is not a model that the stage export wrote ({error}); copy its folder again "
                 "or run the stage export."

@@ -109,6 +109,10 @@ def test_eight_bits_are_in_the_convolutions_and_not_at_the_ends(exported):
     eight = [node for node in convolutions if made.get(node.input[1]) == "DequantizeLinear"]
     assert len(convolutions) - 3 <= len(eight) < len(convolutions)
     assert made.get(convolutions[-1].input[1]) != "DequantizeLinear"
+    # Between them nothing goes back to floats: a ReLU is the lower end of its layer's range.
+    alone = [node for node in graph.node if node.op_type == "Relu"]
+    assert all(made[node.input[0]] == "Conv" for node in alone)
+    assert len(alone) < 3
 
 
 def test_the_page_works_as_written(exported, tmp_path):

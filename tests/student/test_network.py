@@ -86,12 +86,18 @@ class TestRegNet(EncoderContract):
                 assert torch.allclose(fast(pictures), student(pictures), atol=1e-4)
 
 
+class TestHalfSize(EncoderContract):
+    """The decoder ends at half of the picture's size."""
+
+    config = NetworkConfig("regnetx_002", levels=3, width=8, detail=4, output_stride=2)
+
+
 class TestMobileNet(EncoderContract):
     config = NetworkConfig("mobilenetv4_conv_small_050", levels=3, width=8, detail=4)
 
 
 class TestConvNeXt(EncoderContract):
-    config = NetworkConfig("convnext_atto", levels=3, width=8, detail=4)
+    config = NetworkConfig("convnext_atto", levels=3, width=8, detail=4, output_stride=4)
 
 
 class TestVisionTransformer(EncoderContract):
@@ -117,6 +123,12 @@ def test_a_student_may_be_built_where_nothing_learns():
 def test_encoders_of_one_size_alone_are_refused():
     with pytest.raises(UserError, match="cannot be built for pictures of any size"):
         Student(NetworkConfig("levit_128", levels=2), 4)
+
+
+@pytest.mark.parametrize("output_stride", [0, 3, 4])
+def test_an_output_stride_between_the_encoders_is_refused(output_stride):
+    with pytest.raises(UserError, match=r"student\.network\.output_stride is .*choose a divisor"):
+        Student(NetworkConfig("regnetx_002", levels=3, output_stride=output_stride), 4)
 
 
 def test_unknown_encoders_and_levels_are_named():
