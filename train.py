@@ -16,8 +16,9 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
 
+from config import Config, guesses, smoke
 from datasets.artifacts import UserError
-from pipeline import STAGES, Config, distill, dry_run, guesses, input_path, run_stage, smoke, study
+from pipeline import STAGES, distill, dry_run, input_path, run_stage, study
 from student.network import load_maps
 from teacher.prepare import (
     AnnotateOptions,
