@@ -107,6 +107,9 @@ def invert(
         maps: of a network that sees as people do; the perceptual distance is taken in them.
         checkpoints: where finished pictures are kept, so that a killed inversion goes on behind them.
         guess: an encoder's, a start beside the random ones.
+
+    Raises:
+        UserError: the loss is not finite.
     """
     inversion = _Inversion(generator, config, maps, guess)
     task = f"{config} {hashlib.sha256(pictures.numpy().tobytes()).hexdigest()}"
@@ -188,6 +191,11 @@ class _Inversion:
             loss = (far + config.pull * (w - generator.w_mean).square().mean((1, 2))).sum()
             if moved:
                 loss = loss + config.noise_penalty * sum(_self_likeness(n).sum() for n in noise)
+            if not torch.isfinite(loss):
+                raise UserError(
+                    f"the inversion's loss is {loss.item()} at step {schedule.step}; lower inversion.rate. "
+                    "Pictures that are finished are kept."
+                )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

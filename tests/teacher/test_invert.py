@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datasets.annotations import Samples, read_samples
-from datasets.artifacts import StageFolder, artifact_hash
+from datasets.artifacts import StageFolder, UserError, artifact_hash
 from datasets.confusion import confusion_matrix, iou_figures
 from datasets.labels import LabelSet
 from datasets.state import Checkpoints
@@ -147,3 +147,8 @@ def test_noise_inputs_that_are_looked_for_stay_noise(generator):
         assert all(abs(float(n.mean())) < 1e-3 for n in samples.noise)
         assert all(float(n.square().mean()) == pytest.approx(1, abs=1e-3) for n in samples.noise)
     assert likeness(found[100.0].samples) < 0.5 * likeness(found[0.0].samples)
+
+
+def test_a_loss_that_is_not_finite_stops_it_and_names_the_step(generator, faces):
+    with pytest.raises(UserError, match=r"inversion's loss is (inf|nan) at step \d+; lower inversion"):
+        invert(generator, faces.images[:2], InversionConfig(steps=20, rate=1e30))
