@@ -150,5 +150,7 @@ def test_noise_inputs_that_are_looked_for_stay_noise(generator):
 
 
 def test_a_loss_that_is_not_finite_stops_it_and_names_the_step(generator, faces):
-    with pytest.raises(UserError, match=r"inversion's loss is (inf|nan) at step \d+; lower inversion"):
+    with pytest.raises(
+        UserError, match=r"inversion's loss is (inf|nan) at step \d+; lower inversion"
+    ):
         invert(generator, faces.images[:2], InversionConfig(steps=20, rate=1e30))
