@@ -117,9 +117,11 @@ class Student(nn.Module):
             nn.Conv2d(a, b, 1) for a, b in zip(channels, widths, strict=True)
         )
         self.merge = nn.ModuleList(_conv(a + b, a) for a, b in pairwise(widths))
-        self.detail = _conv(3, config.detail, s + 2, s)  # sees a block and the pixels around it
-        self.join = nn.Sequential(_conv(width + config.detail, width), _conv(width, width))
-        self.classify = nn.Conv2d(width, classes * s * s, 1)
+        # One place that speaks for a block of pixels has more to keep.
+        detail, last = s * config.detail, s * width
+        self.detail = _conv(3, detail, s + 2, s)  # sees a block and the pixels around it
+        self.join = nn.Sequential(_conv(width + detail, last), _conv(last, last))
+        self.classify = nn.Conv2d(last, classes * s * s, 1)
         self.spread = nn.PixelShuffle(s) if s > 1 else nn.Identity()
         # All sides become multiples of the coarsest stride, so that every step up is by a whole number.
         self.stride = max(strides)

@@ -39,9 +39,8 @@ def quantise(model: Path, target: Path, pictures: Tensor) -> None:
     values on the calibration pictures. Weights use seven of their bits: processors without VNNI add
     products of two in sixteen bits, which eight would overflow without a word. A ReLU is no layer of its
     own but the lower end of the range before it: else every convolution's result would become floats
-    there and eight bits again, which takes as long as the convolution. Resizing and normalising
-    the picture, the convolutions on it, the classifier and the logits stay in floats: they are a small
-    part of the time, and errors there reach every pixel unsmoothed.
+    there and eight bits again, which takes as long as the convolution. What is done to the picture itself
+    stays in floats, the convolutions on it too: with three channels they gain nothing.
 
     Args:
         pictures: uint8 [N, 3, R, R] of the kind that the student will see.
@@ -63,7 +62,7 @@ def quantise(model: Path, target: Path, pictures: Tensor) -> None:
 
 
 def _inner_nodes(model: Any) -> list[str]:
-    """Names of the nodes to quantise: behind a first convolution and before the classifier.
+    """Names of the nodes to quantise: behind a first convolution and up to the last one, the classifier.
 
     What computes sizes is not among them, nor what changes the picture's or the logits' size.
     """
@@ -72,7 +71,7 @@ def _inner_nodes(model: Any) -> list[str]:
     last = max(i for i, node in enumerate(nodes) if node.op_type == "Conv")
     inner: list[str] = []
     reached: set[str] = set()
-    for node in nodes[:last]:
+    for node in nodes[: last + 1]:
         first = node.op_type == "Conv" and list(weights.get(node.input[1], ()))[1:2] == [3]
         if not first and reached.isdisjoint(node.input):
             continue

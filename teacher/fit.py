@@ -45,6 +45,8 @@ class TeacherStage:
         flip: probability that features and mask are mirrored.
         balance: learn in features of unit deviation, as random samples have them; the finished teacher
             reads the features as they are.
+        clip: largest norm of a step's gradient; steps see one sample each, and a single outlier can throw a
+            teacher at a high rate out of what it has learned. 0 for none.
         fresh_noise: draw new noise inputs at every step: the same face, other details.
         mix_from: from this resolution on, take the styles of a random other face at every step: the
             same shape in other colours. 0 switches it off.
@@ -62,6 +64,7 @@ class TeacherStage:
     dice: float = 0.0
     flip: float = 0.0
     balance: bool = False
+    clip: float = 1.0
     fresh_noise: bool = False
     mix_from: int = 0
     evaluate_every: int = 10
@@ -161,12 +164,26 @@ def learn(
                 loss = loss + config.dice * dice(logits, target, weight, ignore_index)
         optimiser.zero_grad()
         loss.backward()
+        if config.clip:
+            clip_members(teacher, config.clip)
         optimiser.step()
         losses.append(loss.item() / config.network.members)
     mean = sum(losses) / len(losses)
     if not math.isfinite(mean):
         raise UserError(f"the teacher's loss is {mean} in epoch {epoch}; lower teacher.rate.")
     return mean
+
+
+@torch.no_grad()
+def clip_members(teacher: FewShotCNN, largest: float) -> None:
+    """Shorten the gradient of every member of an ensemble to a norm, each as if it were alone."""
+    gradients = [
+        p.grad.view(teacher.config.members, -1) for p in teacher.parameters() if p.grad is not None
+    ]
+    norms = torch.stack([g.norm(dim=1) for g in gradients]).norm(dim=0)
+    share = (largest / norms.clamp_min(1e-12)).clamp_max(1)
+    for gradient in gradients:
+        gradient *= share[:, None]
 
 
 def _show(
