@@ -41,8 +41,8 @@ class NetworkConfig:
             has one resolution, as many blocks from all of its depth.
         width: channels of the decoder at the finest level; each coarser one has half as many more.
         detail: channels of the convolution on the picture itself.
-        output_stride: pixels from one place of the decoder's last maps to the next: 1, or more where
-            pictures are so large that no part is a few pixels.
+        output_stride: pixels from one place of the decoder's last maps to the next; for large pictures 2 or
+            4, with so many times the channels there.
     """
 
     encoder: str = "resnet18"
@@ -62,9 +62,17 @@ def build_encoder(config: NetworkConfig) -> nn.Module:
             # A plain transformer has one resolution: levels are blocks, spread evenly to the last one.
             last, step = len(reductions) - 1, len(reductions) / config.levels
             encoder = _create(config, [last - int(i * step) for i in range(config.levels)][::-1])
-        side = 4 * max(encoder.feature_info.reduction())
+        strides = encoder.feature_info.reduction()
+        height, width = 3 * max(strides), 5 * max(strides)
         with torch.enable_grad():
-            sum(f.sum() for f in encoder.eval()(torch.zeros(1, 3, side, side))).backward()
+            maps = encoder.eval()(torch.zeros(1, 3, height, width))
+            sum(f.sum() for f in maps).backward()
+        for f, stride in zip(maps, strides, strict=True):
+            if tuple(f.shape[1:3] if _is_nhwc(encoder) else f.shape[2:]) != (
+                height // stride,
+                width // stride,
+            ):
+                raise RuntimeError("its maps are no whole fractions of a picture")
     except (RuntimeError, IndexError, AssertionError, AttributeError, TypeError) as error:
         raise UserError(
             f"student.network.encoder {config.encoder!r} with {config.levels} levels cannot be built "
@@ -92,6 +100,11 @@ def _create(config: NetworkConfig, indices: Sequence[int]) -> Any:
         return create(dynamic_img_size=True)  # transformers take one size only, if not told so
     except TypeError:  # convolutions take any, and do not know the option
         return create()
+
+
+def _is_nhwc(encoder: nn.Module) -> bool:
+    """Whether its maps come as [B, h, w, C]."""
+    return "NHWC" in str(getattr(encoder, "output_fmt", ""))
 
 
 class Student(nn.Module):
@@ -126,7 +139,7 @@ class Student(nn.Module):
         # All sides become multiples of the coarsest stride, so that every step up is by a whole number.
         self.stride = max(strides)
         self.steps = [b // a for a, b in pairwise([s, *strides])]
-        self.channels_last = "NHWC" in str(getattr(self.encoder, "output_fmt", ""))
+        self.channels_last = _is_nhwc(self.encoder)
         about = getattr(self.encoder, "pretrained_cfg", None) or {}
         for name, default in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
             value = 255 * torch.tensor(about.get(name, default)).view(3, 1, 1)

@@ -120,9 +120,10 @@ def test_a_student_may_be_built_where_nothing_learns():
     assert Student(TestRegNet.config, 4).encoder is not None
 
 
-def test_encoders_of_one_size_alone_are_refused():
+@pytest.mark.parametrize("encoder", ["levit_128", "hrnet_w18_small", "inception_v3"])
+def test_encoders_of_one_size_or_of_odd_maps_are_refused(encoder):
     with pytest.raises(UserError, match="cannot be built for pictures of any size"):
-        Student(NetworkConfig("levit_128", levels=2), 4)
+        Student(NetworkConfig(encoder, levels=2), 4)
 
 
 @pytest.mark.parametrize("output_stride", [0, 3, 4])
