@@ -119,12 +119,15 @@ def smoke(config: Config) -> Config:
 
 
 def varied(config: Config, variant: Variant, base: int) -> Config:
-    """The config with a variant's seeds and labels; it has `base` labels itself. Test sets stay."""
+    """The config with a variant's seeds and labels; it has `base` labels itself. Test sets stay.
+
+    Number 0 with so many labels is the config itself: a finished run can be moved to its place.
+    """
     new, number, teacher = dataclasses.replace, variant.number, config.teacher
     epochs = enough_epochs(teacher.epochs, base, variant.labels)
     teacher = new(
         teacher,
-        shots=variant.labels,
+        shots=teacher.shots if variant.labels == base else variant.labels,
         draw=None if teacher.draw is None else teacher.draw + number,
         epochs=epochs,
         decay_after=teacher.decay_after * epochs // teacher.epochs,

@@ -5,6 +5,7 @@ import statistics
 
 import pytest
 
+from config import Config, varied
 from datasets.artifacts import UserError, read_json
 from evaluation.study import Variant, enough_epochs, variants
 from tests.conftest import run_cli
@@ -19,6 +20,13 @@ def test_every_number_of_labels_comes_once_before_any_is_repeated():
 @pytest.mark.parametrize(("labels", "epochs"), [(1, 600), (2, 300), (3, 200), (7, 200)])
 def test_few_labels_are_seen_more_often(labels, epochs):
     assert enough_epochs(200, 3, labels) == epochs
+
+
+def test_the_first_run_with_the_configs_own_labels_is_the_plain_run():
+    config = Config()
+    assert varied(config, Variant(3, 0), base=3) == config
+    other = varied(config, Variant(5, 1), base=3)
+    assert (other.teacher.shots, other.teacher.seed, other.student.seed) == (5, 1, 1)
 
 
 def test_chains_over_draws_and_numbers_of_labels(chain, finished, tmp_path):
