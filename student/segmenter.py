@@ -27,8 +27,8 @@ class Refused(Exception):
 def open_session(model: Path, threads: int | None = None) -> Any:
     """An ONNX file in ONNX Runtime on the CPU, ready to run.
 
-    Its threads stop as soon as a run ends. They would go on spinning for a tenth of a second otherwise,
-    on the cores that others want in the meantime: to decode the next picture, say.
+    Its threads stop as soon as a run ends. Otherwise they would go on spinning for a while, on the cores
+    that others want in the meantime: to decode the next picture, say.
 
     Args:
         threads: that it works in; none for all cores.
