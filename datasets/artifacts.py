@@ -40,8 +40,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
+        partial.chmod(mode)  # some writers let nobody else read their files
         with partial.open("rb+") as handle:
             os.fsync(handle.fileno())
         partial.replace(path)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from datasets.state import Checkpoints, load_state, save_state, step_seed
+from datasets.state import Checkpoints, load_state, save_state, save_weights, step_seed
 
 
 def test_training_state_comes_back_and_goes_on_alike(tmp_path):
@@ -55,3 +55,10 @@ def test_newest_readable_checkpoint_is_used(tmp_path, capsys):
 def test_seeds_differ(other):
     assert step_seed(0, 2) == step_seed(0, 2)
     assert step_seed(0, 2) != step_seed(*other)
+
+
+def test_weights_can_be_read_by_whom_any_other_file_can(tmp_path):
+    save_weights(tmp_path / "a.safetensors", {"w": torch.zeros(2)})
+    (tmp_path / "b").write_text("any other")
+    modes = [(tmp_path / name).stat().st_mode for name in ("a.safetensors", "b")]
+    assert modes[0] == modes[1]
