@@ -36,7 +36,7 @@ def ink(model: str) -> str:
 
 
 def svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
-    """A chart as SVG text that scales with the page."""
+    """A chart as SVG text that scales with the page; on white, since it may stand elsewhere too."""
     import matplotlib as mpl  # here, since no other stage should wait for it at its start
     from matplotlib.figure import Figure
 
@@ -48,5 +48,5 @@ def svg(draw: Callable[["Axes"], None], width: float, height: float) -> str:
         figure = Figure((width, height), layout="constrained")
         draw(figure.subplots())
         text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]  # a page has no XML header inside

@@ -61,7 +61,9 @@ def test_chains_over_draws_and_numbers_of_labels(chain, finished, tmp_path):
     page = (folder / "report.html").read_text()
     assert f"{100 * row['mean']:.1f} ± {100 * row['deviation']:.1f}" in page
     assert page.count("<svg") == 2  # a curve for each test set
-    assert (folder / "held_out.svg").read_text().count("labelled samples") == 1
+    chart = (folder / "held_out.svg").read_text()
+    assert chart.count("labelled samples") == 1
+    assert "fill: #ffffff" in chart  # readable on dark pages too
 
     # Finished chains are taken as they are; one that is missing is made alike.
     shutil.rmtree(folder / "1-labels-0")
