@@ -40,7 +40,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
+    if partial.is_file():
+        partial.unlink()  # a killed run's
     try:
         partial.touch()
         mode = partial.stat().st_mode
