@@ -39,8 +39,8 @@ def quantise(model: Path, target: Path, pictures: Tensor) -> None:
     values on the calibration pictures. Weights use seven of their bits: processors without VNNI add
     products of two in sixteen bits, which eight would overflow without a word. A ReLU is no layer of its
     own but the lower end of the range before it: else every convolution's result would become floats
-    there and eight bits again, which takes as long as the convolution. What is done to the picture itself
-    stays in floats, the convolutions on it too: with three channels they gain nothing.
+    there and eight bits again, which takes half as long as the convolutions. What is done to the picture
+    itself stays in floats, the convolutions on it too: with three channels they gain nothing.
 
     Args:
         pictures: uint8 [N, 3, R, R] of the kind that the student will see.
