@@ -94,6 +94,13 @@ def guesses(config: Config) -> bool:
     return config.encoder.images > 0 and config.compare.inverted > 0
 
 
+def references(config: Config) -> tuple[str, ...]:
+    """The networks that the comparison holds the student against: the stages that train them."""
+    supervised = ("supervised",) if config.compare.supervised else ()
+    perfect = ("perfect_teacher",) if config.sources.annotator else ()
+    return ("labels_alone", *supervised, *perfect)
+
+
 def smoke(config: Config) -> Config:
     """The same run, every stage cut to about a minute: does it hold together?"""
     new = dataclasses.replace

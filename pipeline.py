@@ -12,11 +12,20 @@ from typing import Any
 
 from accelerate import PartialState
 
-from config import Config, guesses, varied
+from config import Config, guesses, references, varied
 from datasets.annotations import count_samples
 from datasets.artifacts import CONFIG, MANIFEST, Result, StageFolder, UserError, plain, read_json
 from datasets.labels import LabelSet
 from evaluation.compare import RIVAL, Comparison, compare
+from evaluation.references import (
+    REFERENCES,
+    LabelsAlone,
+    Supervised,
+    recipe_of,
+    train_labels_alone,
+    train_perfect_teacher,
+    train_supervised,
+)
 from evaluation.study import summarise, variants
 from student.export import ExportStage, add_page, export_student, has_page
 from student.fit import fit_student
@@ -109,6 +118,8 @@ def _export_student(config: ExportStage | OnlineExport, folder: StageFolder) -> 
     return export_student(config.export, folder, online)
 
 
+# A student leaves these, and so does every network like it.
+_STUDENT_FILES = "student.safetensors, last.safetensors, student.json"
 STAGES = {
     "generator": Stage(
         lambda config, folder: train_generator(config, folder, load_encoder),
@@ -129,7 +140,7 @@ STAGES = {
         _train_student,
         lambda c: OnlineStudent(c.student, c.label) if c.student.source == "online" else c.student,
         lambda c: ("labels", *STUDENT_INPUTS[c.student.source]),
-        "student.safetensors, last.safetensors, student.json",
+        _STUDENT_FILES,
     ),
     "export": Stage(
         _export_student,
@@ -144,15 +155,31 @@ STAGES = {
         train_encoder, lambda c: c.encoder, lambda c: ("generator",),
         "encoder.safetensors, encoder.json, encoder.png",
     ),
+    "labels_alone": Stage(
+        train_labels_alone,
+        lambda c: LabelsAlone(recipe_of(c.student), c.teacher.shots, c.teacher.draw),
+        lambda c: ("labels", "generator", "annotations"),
+        _STUDENT_FILES,
+    ),
+    "supervised": Stage(
+        train_supervised,
+        lambda c: Supervised(recipe_of(c.student), c.compare.supervised, c.compare.held_out_seed + 1),
+        lambda c: ("labels", "annotations"),
+        _STUDENT_FILES,
+    ),
+    "perfect_teacher": Stage(
+        train_perfect_teacher, lambda c: recipe_of(c.student),
+        lambda c: ("labels", "pseudo_labels", "annotator"),
+        _STUDENT_FILES,
+    ),
     "compare": Stage(
         compare,
         lambda c: Comparison(
-            c.compare, c.teacher, c.student, {n: t.without_paths() for n, t in c.sources.test_sets.items()}
+            c.compare, c.teacher, {n: t.without_paths() for n, t in c.sources.test_sets.items()}
         ),
         lambda c: (
             "labels", "generator", "annotations", *_optional(c, "test_annotations"),
-            "teacher", "student", "export", *(("encoder",) if guesses(c) else ()),
-            *(("annotator", "pseudo_labels") if c.sources.annotator else ()),
+            "teacher", "student", "export", *references(c), *(("encoder",) if guesses(c) else ()),
             *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
             *(RIVAL + name for name in c.sources.rivals),
         ),
@@ -225,20 +252,27 @@ def distill(config: Config) -> None:
     ):
         fetch_runtime()  # what is missing is said before hours of work; npm keeps what it has
     for name in STAGES:
-        if name == "generator" and config.sources.generator:
-            PartialState().print(f"generator: given, {config.sources.generator}")
-            continue
-        if name == "label" and config.student.source == "online":
-            PartialState().print("label: skipped, the samples are made while the student trains")
-            continue
-        sources = config.sources
-        sets = sources.test_annotations or sources.test_sets or config.compare.held_out
-        if name == "encoder" and not (sets and guesses(config)):
-            continue  # few want one: nothing to be told of
-        if name == "compare" and not sets:
-            PartialState().print("compare: skipped, there is no test set in the config")
-            continue
-        run_stage(name, config)
+        why_not = left_out(name, config)
+        if why_not is None:
+            run_stage(name, config)
+        elif why_not:
+            PartialState().print(f"{name}: {why_not}")
+
+
+def left_out(name: str, config: Config) -> str | None:
+    """Why `distill` does without a stage, empty where few want it; None if it runs."""
+    sources = config.sources
+    sets = sources.test_annotations or sources.test_sets or config.compare.held_out
+    if name == "generator" and sources.generator:
+        return f"given, {sources.generator}"
+    if name == "label" and config.student.source == "online":
+        return "skipped, the samples are made while the student trains"
+    if name == "compare" and not sets:
+        return "skipped, there is no test set in the config"
+    asked = (*references(config), *(("encoder",) if guesses(config) else ()))
+    if name in ("encoder", *REFERENCES) and not (sets and name in asked):
+        return ""
+    return None
 
 
 def dry_run(names: list[str], config: Config) -> None:

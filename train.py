@@ -16,9 +16,9 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
 
-from config import Config, guesses, smoke
+from config import Config, smoke
 from datasets.artifacts import UserError
-from pipeline import STAGES, distill, dry_run, input_path, run_stage, study
+from pipeline import STAGES, distill, dry_run, input_path, left_out, run_stage, study
 from student.network import load_maps
 from teacher.prepare import (
     AnnotateOptions,
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         if values.smoke:
             config = smoke(config)
         if values.dry_run:
-            chain = [name for name in STAGES if name != "encoder" or guesses(config)]
+            chain = [name for name in STAGES if left_out(name, config) is None]
             dry_run([command] if command in STAGES else chain, config)
         else:
             # One process may work for long while the others wait for it.

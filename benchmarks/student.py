@@ -62,6 +62,7 @@ class Peer(nn.Module):
         super().__init__()
         import segmentation_models_pytorch as smp
 
+        self.config = config
         self.network = getattr(smp, kind)(
             f"tu-{config.encoder}", encoder_weights=None, classes=classes
         )

@@ -14,7 +14,6 @@ from time import monotonic
 
 from accelerate import PartialState
 from torch import Tensor
-from torch.utils.data import TensorDataset
 
 from datasets.annotations import read_samples
 from datasets.artifacts import (
@@ -33,7 +32,7 @@ from datasets.state import Checkpoints
 from datasets.test_sets import TestSet, Truth, read_test_set
 from evaluation.colour_only import fit_colour_only
 from evaluation.frozen_features import FrozenConfig, fit_frozen_features
-from evaluation.references import REFERENCES, train_references
+from evaluation.references import REFERENCES
 from evaluation.report import INVERSION, REPORT, draw_comparison, write_report
 from evaluation.scoring import (
     BY_INVERSION,
@@ -50,7 +49,6 @@ from evaluation.scoring import (
 from evaluation.tables import print_tables
 from student.export import MODEL, onnx_predictor
 from student.network import (
-    ARCHITECTURE,
     WEIGHTS,
     Predict,
     Student,
@@ -58,7 +56,6 @@ from student.network import (
     load_student,
     predictor,
 )
-from student.recipe import StudentStage
 from teacher.encoder import load_encoder
 from teacher.fewshot import FewShotCNN, learned_from, load_teacher
 from teacher.fit import TeacherStage, predict_samples
@@ -103,21 +100,22 @@ class CompareStage:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the stage depends on: its settings, the recipes for what it trains itself, test sets."""
+    """What the stage depends on: its settings, the recipe of `frozen_features`, test sets."""
 
     settings: CompareStage
     teacher: TeacherStage
-    student: StudentStage
     test_sets: Mapping[str, TestSet] = field(default_factory=dict)
 
 
 def compare(config: Comparison, folder: StageFolder) -> Result:
     """Run the stage: writes `comparison.json`, `report.html` and pictures; prints the tables.
 
-    Reads the inputs `generator`, `teacher`, `student`, `export`, `annotations`, `labels`;
-    `test_annotations`, test sets, rivals, `encoder`, and `annotator` with `pseudo_labels` where they are
-    given.
+    Reads the inputs `generator`, `teacher`, `student`, `export`, `annotations`, `labels`, those of
+    `REFERENCES` that were trained, and `test_annotations`, test sets, rivals, `encoder` where they are
+    given. The work is small: the main process does it, the others wait.
     """
+    if not PartialState().is_main_process:
+        return Result([], {})
     labels = LabelSet.load(folder.inputs["labels"])
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
@@ -125,19 +123,10 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     samples, masks = samples.take(shots), masks[shots]
     rivals = _rivals(folder)
 
-    faces = None
-    if count := config.settings.supervised:
-        size = samples.images.shape[-1]
-        faces = RenderedFaces(config.settings.held_out_seed + 1, count, size, labels=labels)
-    annotated = TensorDataset(samples.images, masks)
-    references = train_references(config.student, folder, labels, annotated, faces)
-
-    if not PartialState().is_main_process:
-        return Result([], {})
     device = PartialState().device
     generator = load_generator(folder.inputs["generator"], device)
     teacher = load_teacher(folder.inputs["teacher"], generator.features).to(device)
-    networks = {STUDENT: folder.inputs["student"]} | {n: folder.path / n for n in references}
+    networks = {n: folder.inputs[n] for n in (STUDENT, *REFERENCES) if n in folder.inputs}
     students = {name: load_student(path)[0].to(device) for name, path in networks.items()}
     guess = None
     if path := folder.inputs.get("encoder"):
@@ -156,7 +145,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     models: dict[str, Predict] = {
         STUDENT: predictor(students[STUDENT]),
         EXPORTED: onnx_predictor(exported),
-        **{name: predictor(students[name]) for name in references},
+        **{name: predictor(students[name]) for name in networks if name != STUDENT},
         **frozen,
         "colour_only": predictor(colour_only),
         **rivals,
@@ -192,9 +181,8 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
         name: {model: row["miou"] for model, row in test["models"].items()}
         for name, test in tests.items()
     }
-    files = [f"{name}/{file}" for name in references for file in (WEIGHTS, ARCHITECTURE)]
-    files += [path.name for path in folder.path.glob(INVERSION.format("*"))]
-    return Result([RESULT, PICTURE, REPORT, *files], figures)
+    inversions = [path.name for path in folder.path.glob(INVERSION.format("*"))]
+    return Result([RESULT, PICTURE, REPORT, *inversions], figures)
 
 
 def _rivals(folder: StageFolder) -> dict[str, Predict]:

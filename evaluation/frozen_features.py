@@ -30,8 +30,8 @@ class FrozenConfig:
     """The frozen encoder of the row `frozen_features`.
 
     Args:
-        encoder: a timm model, whose pretrained weights are downloaded the first time, or a finished student
-            folder; none for no such row.
+        encoder: a timm model, whose pretrained weights are downloaded the first time or, as
+            `local-dir:FOLDER`, lie in a folder; or a finished student folder. None for no such row.
         size: side that it is shown pictures at, a multiple of its stride; transformers need more than
             small pictures have.
     """

@@ -1,6 +1,7 @@
 """Networks like the student, taught otherwise: what its figures are to be held against.
 
-Each is the student's network, trained by its recipe for as many steps, from another source:
+Each is a stage of its own: the student's network, trained by its recipe for as many steps, from another
+source.
 
 `labels_alone`: the annotated samples alone; what the distillation adds to them.
 `supervised`: rendered faces with exact masks; what there is to reach.
@@ -8,8 +9,8 @@ Each is the student's network, trained by its recipe for as many steps, from ano
 `supervised` to here is what the generator costs, from here to the student what the teacher costs.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from datasets import Dataset
-from datasets.artifacts import StageFolder, UserError
+from datasets.annotations import pick, read_samples, read_unlabelled
+from datasets.artifacts import Result, StageFolder, UserError, artifact_hash
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels
@@ -33,67 +35,88 @@ REFERENCES = ("labels_alone", "supervised", "perfect_teacher")
 _CHUNK = 50
 
 
-def train_references(
-    config: StudentStage,
-    folder: StageFolder,
-    labels: LabelSet,
-    annotated: Dataset[Any],
-    faces: RenderedFaces | None,
-) -> list[str]:
-    """Train them, each into a subfolder of its name; call on all ranks.
-
-    Reads the inputs `annotator` and `pseudo_labels`, where they are given.
+@dataclass(frozen=True)
+class LabelsAlone:
+    """What the stage `labels_alone` depends on.
 
     Args:
-        config: the student's recipe.
-        annotated: pictures and masks of the annotated samples.
-        faces: for `supervised`; none leaves it out.
-
-    Returns:
-        Their names.
+        recipe: the student's.
+        shots, draw: which of the annotated samples, as for the teacher.
     """
-    recipe = replace(config, targets="hard", source="faces")
-    annotator = _annotator(folder, labels)
-    if faces is not None and len(faces) <= config.held_back:
+
+    recipe: StudentStage
+    shots: int
+    draw: int | None
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """What the stage `supervised` depends on.
+
+    Args:
+        recipe: the student's.
+        faces: how many rendered ones of the stream `seed`.
+    """
+
+    recipe: StudentStage
+    faces: int
+    seed: int
+
+
+def recipe_of(student: StudentStage) -> StudentStage:
+    """A student's recipe without what it says of its own pictures and labels."""
+    plain = StudentStage()
+    return replace(
+        student, source="faces", faces=plain.faces, resolution=plain.resolution,
+        targets=plain.targets, temperature=plain.temperature,
+    )  # fmt: skip
+
+
+def train_labels_alone(config: LabelsAlone, folder: StageFolder) -> Result:
+    """Run the stage; reads the inputs `labels`, `generator` and `annotations`."""
+    labels = LabelSet.load(folder.inputs["labels"])
+    source = artifact_hash(folder.inputs["generator"])
+    samples, masks = read_samples(folder.inputs["annotations"], labels, source)
+    chosen = pick(len(samples), config.shots, config.draw)
+    annotated = Exact(TensorDataset(samples.images[chosen], masks[chosen]))
+    recipe = replace(config.recipe, held_back=len(annotated))
+    return train_network(recipe, labels, annotated, annotated, folder)
+
+
+def train_supervised(config: Supervised, folder: StageFolder) -> Result:
+    """Run the stage; reads the inputs `labels` and, for the size of its samples, `annotations`.
+
+    Raises:
+        UserError: there are too few faces.
+    """
+    labels, held_back = LabelSet.load(folder.inputs["labels"]), config.recipe.held_back
+    if config.faces <= held_back:
         raise UserError(
-            f"compare.supervised is {len(faces)}, and student.held_back takes {config.held_back} of "
-            "them; raise it to the number of pseudo-labels."
+            f"compare.supervised is {config.faces}, and student.held_back takes {held_back} of them; "
+            "raise it to the number of pseudo-labels."
         )
-    shots = Exact(annotated)
-    train_network(
-        replace(recipe, held_back=len(shots)), labels, shots, shots, folder, "labels_alone"
-    )
-    names = ["labels_alone"]
-    for name, data in _full_sets(folder, faces, annotator):
-        border = len(data) - config.held_back
-        parts = Part(data, range(border)), Part(data, range(border, len(data)))
-        train_network(recipe, labels, *parts, folder, name)
-        names.append(name)
-    return names
+    size = read_unlabelled(folder.inputs["annotations"])[0].images.shape[-1]
+    faces = RenderedFaces(config.seed, config.faces, size, labels=labels)
+    items = (zip(*faces.__getitems__(some), strict=True) for some in _chunks(faces))
+    return _train(config.recipe, labels, (map(torch.stack, pair) for pair in items), folder)
 
 
-def _full_sets(
-    folder: StageFolder, faces: RenderedFaces | None, annotator: Student | None
-) -> Iterator[tuple[str, Exact]]:
-    """The sets that are as large as the student's, in memory."""
-    if faces is not None:
-        chunks = torch.arange(len(faces)).split(_CHUNK)
-        drawn = (zip(*faces.__getitems__(chunk.tolist()), strict=True) for chunk in _shown(chunks))
-        yield "supervised", _joined([tuple(map(torch.stack, pair)) for pair in drawn])
-    if annotator is not None:
-        source = PseudoLabels(folder.inputs["pseudo_labels"])
-        labelled = []
-        for chunk in _shown(torch.arange(len(source)).split(_CHUNK)):
-            images = torch.stack([source[i].image for i in chunk.tolist()])
-            labelled.append((images, predictor(annotator)(images)))
-        yield "perfect_teacher", _joined(labelled)
+def train_perfect_teacher(config: StudentStage, folder: StageFolder) -> Result:
+    """Run the stage; reads the inputs `labels`, `pseudo_labels` and `annotator`.
+
+    Raises:
+        UserError: the annotator tells other classes apart.
+    """
+    labels = LabelSet.load(folder.inputs["labels"])
+    annotate = predictor(_annotator(folder, labels))
+    source = PseudoLabels(folder.inputs["pseudo_labels"])
+    images = (torch.stack([source[i].image for i in some]) for some in _chunks(source))
+    return _train(config, labels, ((some, annotate(some)) for some in images), folder)
 
 
-def _annotator(folder: StageFolder, labels: LabelSet) -> Student | None:
-    """The network that labels better than the teacher, where there is one."""
-    path = folder.inputs.get("annotator")
-    if path is None:
-        return None
+def _annotator(folder: StageFolder, labels: LabelSet) -> Student:
+    """The network that labels better than the teacher."""
+    path = folder.inputs["annotator"]
     network, about = load_student(path)
     if about["classes"] != list(labels.names):
         raise UserError(
@@ -103,9 +126,21 @@ def _annotator(folder: StageFolder, labels: LabelSet) -> Student | None:
     return network.to(PartialState().device)
 
 
-def _shown(chunks: tuple[Tensor, ...]) -> Iterator[Tensor]:
-    return iter(tqdm(chunks, "reference", unit="chunk", disable=not PartialState().is_main_process))
+def _chunks(data: Dataset[Any]) -> Iterator[list[int]]:
+    """The numbers of all items, some at a time, with a progress bar."""
+    numbers = torch.arange(len(data)).split(_CHUNK)  # type: ignore[arg-type]
+    bar = tqdm(numbers, "reference", unit="chunk", disable=not PartialState().is_main_process)
+    return (some.tolist() for some in bar)
 
 
-def _joined(parts: Sequence[tuple[Tensor, ...]]) -> Exact:
-    return Exact(TensorDataset(*(torch.cat(column) for column in zip(*parts, strict=True))))
+def _train(
+    recipe: StudentStage,
+    labels: LabelSet,
+    parts: Iterable[Iterable[Tensor]],
+    folder: StageFolder,
+) -> Result:
+    """Train on pictures and masks that come in parts, all but those held back."""
+    data = Exact(TensorDataset(*(torch.cat(column) for column in zip(*parts, strict=True))))
+    border = len(data) - recipe.held_back
+    training, held_back = Part(data, range(border)), Part(data, range(border, len(data)))
+    return train_network(recipe, labels, training, held_back, folder)

@@ -6,7 +6,7 @@ exactly where it was and the number of processes does not change what is seen.
 
 import time
 from collections.abc import Sized
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -25,7 +25,7 @@ from datasets.state import Checkpoints, save_weights
 from datasets.transforms import Augmented, Exact
 from student.data import InMemory, Part, batches
 from student.learner import Learner
-from student.network import ARCHITECTURE, WEIGHTS, Build, Student, describe
+from student.network import ARCHITECTURE, WEIGHTS, Build, NetworkConfig, Student, describe
 from student.recipe import StudentStage, learning_rate, mixed_precision
 
 LAST = "last.safetensors"
@@ -62,8 +62,7 @@ def fit_student(
     border = len(source) - config.held_back
     training, held_back = Part(source, range(border)), Part(source, range(border, len(source)))
     validation = InMemory(held_back) if online else held_back
-    figures = train_network(config, labels, training, validation, folder)
-    return Result([WEIGHTS, ARCHITECTURE, LAST], figures)
+    return train_network(config, labels, training, validation, folder)
 
 
 def train_network(
@@ -72,33 +71,30 @@ def train_network(
     training: Dataset[Any],
     validation: Dataset[Any],
     folder: StageFolder,
-    subfolder: str = "",
     build: Build = Student,
-) -> dict[str, Any]:
-    """Train a student on one set and pick the best weights by another; used by every student-like row.
+) -> Result:
+    """Train a student on one set and pick the best weights by another; so does every stage like it.
 
     Args:
         training, validation: data sets of `Labelled` items.
-        subfolder: where in the stage's folder the weights go.
-        build: makes the network that is trained.
+        build: makes the network that is trained; it keeps its `config`.
 
     Returns:
-        Validation figures of the best weights. Writes `student.safetensors` (best), `student.json`,
-        `last.safetensors`.
+        Validation figures of the best weights, and what was written: `student.safetensors` (these),
+        `student.json`, `last.safetensors`.
     """
     assert isinstance(training, Sized) and isinstance(validation, Sized)
     accelerator = Accelerator(mixed_precision=mixed_precision(config))
     learner = Learner(config, labels, accelerator, build)
-    name = subfolder or "student"
 
     # Take up an interrupted run.
-    checkpoints, first = Checkpoints(folder.checkpoints / subfolder), 0
+    checkpoints, first = Checkpoints(folder.checkpoints), 0
     best: dict[str, Any] = {"miou": -1.0}
     best_weights: dict[str, Tensor] = {}
     if state := checkpoints.newest():
         first, best, best_weights = state["step"], state["best"], state["best_weights"]
         learner.load(state)
-        accelerator.print(f"{name}: resumed at step {first}")
+        accelerator.print(f"{folder.stage}: resumed at step {first}")
 
     augmented = Augmented(training, config.augmentation, labels.ignore_index, config.seed)
     order = EndlessBatches(
@@ -108,7 +104,7 @@ def train_network(
     workers = 0 if config.source == "online" else config.workers
 
     bar = tqdm(
-        total=config.steps * config.batch, initial=first * config.batch, desc=name, unit="img",
+        total=config.steps * config.batch, initial=first * config.batch, desc=folder.stage, unit="img",
         disable=not accelerator.is_main_process,
     )  # fmt: skip
     shown: dict[str, str] = {}
@@ -139,15 +135,14 @@ def train_network(
                 "validation/miou": figures["miou"],
                 **{f"validation/iou/{k}": v for k, v in figures["iou"].items()},
             }
-            prefix = f"{subfolder}/" if subfolder else ""
-            folder.log(done, {prefix + key: value for key, value in metrics.items()})
+            folder.log(done, metrics)
             shown |= {"loss": f"{metrics['loss']:.3f}", "miou": f"{figures['miou']:.3f}"}
             bar.set_postfix(shown)
             for title, picture in (
                 ("held back", show_predictions(learner.average, validation, labels)),
                 ("confusion", show_confusion(matrix, labels)),
             ):
-                folder.tensorboard.add_image(f"{name}/{title}", picture, done, dataformats="HWC")
+                folder.tensorboard.add_image(title, picture, done, dataformats="HWC")
             progress = {"step": done, "best": best, "best_weights": best_weights}
             checkpoints.save(done, progress | learner.state())
         accelerator.wait_for_everyone()
@@ -156,13 +151,15 @@ def train_network(
     bar.close()
 
     if accelerator.is_main_process:
-        out = folder.path / subfolder
-        save_weights(out / WEIGHTS, best_weights)
-        save_weights(out / LAST, learner.average.state_dict())
+        save_weights(folder.path / WEIGHTS, best_weights)
+        save_weights(folder.path / LAST, learner.average.state_dict())
         resolution = int(validation[0].image.shape[-1])
-        write_json(out / ARCHITECTURE, describe(config.network, labels.names, resolution))
+        write_json(
+            folder.path / ARCHITECTURE,
+            describe(cast(NetworkConfig, learner.network.config), labels.names, resolution),
+        )
     accelerator.wait_for_everyone()
-    return best
+    return Result([WEIGHTS, ARCHITECTURE, LAST], best)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ Shapes: B = batch, H, W = pixels, any size; s = output stride.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -35,8 +35,9 @@ class NetworkConfig:
     """Architecture of the student.
 
     Args:
-        encoder: name of any timm model that gives features.
-        pretrained: start from timm's weights (downloads them the first time).
+        encoder: name of any timm model that gives features; `local-dir:FOLDER` and `hf-hub:NAME` for one
+            whose weights lie in a folder of yours or on a hub.
+        pretrained: start from its weights (timm's are downloaded the first time).
         levels: how many of the encoder's resolutions are used, from the finest on; of a transformer that
             has one resolution, as many blocks from all of its depth.
         width: channels of the decoder at the finest level; each coarser one has half as many more.
@@ -73,21 +74,36 @@ def build_encoder(config: NetworkConfig) -> nn.Module:
                 width // stride,
             ):
                 raise RuntimeError("its maps are no whole fractions of a picture")
-    except (RuntimeError, IndexError, AssertionError, AttributeError, TypeError) as error:
+    except OSError as error:  # before ValueError: some of the hub's errors are both
+        raise UserError(_not_to_be_had(config, error)) from error
+    except (
+        RuntimeError, IndexError, AssertionError, AttributeError, TypeError, ValueError,
+    ) as error:  # fmt: skip
         raise UserError(
             f"student.network.encoder {config.encoder!r} with {config.levels} levels cannot be built "
             f"for pictures of any size ({error}); see timm.list_models() for names and lower "
             "student.network.levels."
         ) from error
-    except OSError as error:
-        raise UserError(
-            f"the weights of {config.encoder!r} cannot be downloaded ({type(error).__name__}): go "
-            "online once to fill timm's cache, or set student.network.pretrained false."
-        ) from error
     for parameter in encoder.parameters():  # some families keep layers behind the last level
         parameter.requires_grad_(parameter.grad is not None)
         parameter.grad = None
     return encoder.train()  # type: ignore[no-any-return]
+
+
+def _not_to_be_had(config: NetworkConfig, error: OSError) -> str:
+    """What to do where an encoder's files are neither here nor to be downloaded."""
+    if config.encoder.startswith("local-dir:"):
+        return (
+            f"student.network.encoder {config.encoder!r} cannot be read ({error}); that folder is to hold "
+            "what timm.models.save_for_hf writes, config.json and model.safetensors."
+        )
+    remedy = (
+        "name the model itself" if ":" in config.encoder else "set student.network.pretrained false"
+    )
+    return (
+        f"the weights of {config.encoder!r} cannot be downloaded ({type(error).__name__}): go online once "
+        f"to fill timm's cache, or {remedy}."
+    )
 
 
 def _create(config: NetworkConfig, indices: Sequence[int]) -> Any:
@@ -115,8 +131,11 @@ class Student(nn.Module):
 
     def __init__(self, config: NetworkConfig, classes: int) -> None:
         super().__init__()
-        self.config = config
         self.encoder = build_encoder(config)
+        about: dict[str, Any] = getattr(self.encoder, "pretrained_cfg", None) or {}
+        if ":" in config.encoder:  # the place of the weights; once trained, these are our own
+            config = replace(config, encoder=about["architecture"])
+        self.config = config
         channels: list[int] = self.encoder.feature_info.channels()  # type: ignore[union-attr, operator]
         strides: list[int] = self.encoder.feature_info.reduction()  # type: ignore[union-attr, operator]
         width, s = config.width, config.output_stride
@@ -140,7 +159,6 @@ class Student(nn.Module):
         self.stride = max(strides)
         self.steps = [b // a for a, b in pairwise([s, *strides])]
         self.channels_last = _is_nhwc(self.encoder)
-        about = getattr(self.encoder, "pretrained_cfg", None) or {}
         for name, default in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
             value = 255 * torch.tensor(about.get(name, default)).view(3, 1, 1)
             self.register_buffer(name, value)

@@ -23,7 +23,7 @@ from student.deploy import Deployed
 from student.network import load_student
 from tests.conftest import ROOT, SIZE, draw_masks, environment, ranks, run_cli
 
-STAGES = ("teacher", "label", "student", "export", "compare")
+STAGES = ("teacher", "label", "student", "export", "labels_alone", "compare")
 
 
 def figures(run: Path) -> dict[str, object]:
@@ -114,7 +114,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_figures(chain, finished, tm
     ]  # fmt: skip
     moments = (
         "teacher/checkpoints/state-2*", "label/shard-00001.zip", "student/checkpoints/state-6*",
-        "export/config.json", "compare/checkpoints/labels_alone/state-3*",
+        "export/config.json", "labels_alone/checkpoints/state-3*",
         "compare/checkpoints/inversion_generated/state-*",
     )  # fmt: skip
     for moment in moments:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,20 +13,29 @@ from safetensors.torch import load_file
 from datasets.artifacts import read_json, write_json
 from tests.conftest import run_cli
 
+REFERENCES = ("labels_alone", "supervised", "perfect_teacher")
 
-def test_the_rows_that_are_asked_for_stand_beside_the_others(
-    chain, finished, student_folder, tmp_path
-):
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    """A finished run that may be changed."""
     shutil.copytree(finished, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run/compare")
+    return tmp_path / "run"
+
+
+def test_the_rows_that_are_asked_for_stand_beside_the_others(chain, finished, run, student_folder):
     command = (
-        "compare", "--config", chain.config, "--run.dir", tmp_path / "run",
-        "--compare.supervised", 20, "--sources.annotator", student_folder,
-        "--compare.frozen.encoder", student_folder, "--compare.frozen.size", 32,
+        "--config", chain.config, "--run.dir", run, "--compare.supervised", 20,
+        "--sources.annotator", student_folder, "--compare.frozen.encoder", student_folder,
+        "--compare.frozen.size", 32,
     )  # fmt: skip
-    made = run_cli(*command)
+    early = run_cli("compare", *command, "--run.overwrite", "true")
+    assert early.returncode == 2
+    assert "which is not finished: run `train.py supervised`" in early.stderr
+    made = run_cli("distill", *command, "--run.overwrite", "true")
     assert made.returncode == 0, made.stderr
-    tests = read_json(tmp_path / "run/compare/comparison.json")["test_sets"]
+    assert made.stdout.count("done already") == 5  # what was there is not made anew
+    tests = read_json(run / "compare/comparison.json")["test_sets"]
     plain = read_json(finished / "compare/comparison.json")["test_sets"]
     for name in ("generated", "held_out"):
         rows = tests[name]["models"]
@@ -33,50 +43,56 @@ def test_the_rows_that_are_asked_for_stand_beside_the_others(
         # Beside the new rows nothing has changed.
         assert rows["student"]["miou"] == plain[name]["models"]["student"]["miou"]
         assert rows["labels_alone"]["miou"] == plain[name]["models"]["labels_alone"]["miou"]
-    trained = [
-        load_file(tmp_path / "run/compare" / name / "last.safetensors")["classify.weight"]
-        for name in ("labels_alone", "supervised", "perfect_teacher")
-    ]
+    trained = [load_file(run / name / "last.safetensors")["classify.weight"] for name in REFERENCES]
     assert not any(torch.equal(a, b) for a, b in combinations(trained, 2))
 
 
-def test_too_few_faces_for_a_supervised_network_are_refused(chain, finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run/compare")
+def test_labels_alone_sees_the_samples_that_the_teacher_saw(chain, finished, tmp_path):
+    """Other ones give other weights; which they are does not depend on how the teacher is fitted."""
+    common = ("labels_alone", "--config", chain.config, "--run.dir")
+    whole = load_file(finished / "labels_alone/last.safetensors")
+    for name, options, same in (
+        ("one", ("--teacher.shots", 1), False),
+        ("all", ("--teacher.epochs", 3, "--student.source", "online"), True),
+    ):
+        made = run_cli(*common, tmp_path / name, *options)
+        assert made.returncode == 0, made.stderr
+        weights = load_file(tmp_path / name / "labels_alone/last.safetensors")
+        assert torch.equal(weights["classify.weight"], whole["classify.weight"]) == same
+
+
+def test_too_few_faces_for_a_supervised_network_are_refused(chain, tmp_path):
     made = run_cli(
-        "compare", "--config", chain.config, "--run.dir", tmp_path / "run",
-        "--compare.supervised", 8,
-    )  # fmt: skip
+        "supervised", "--config", chain.config, "--run.dir", tmp_path, "--compare.supervised", 8
+    )
     assert made.returncode == 2
     assert "compare.supervised is 8" in made.stderr
-    assert not (tmp_path / "run/compare/labels_alone").exists()
 
 
-def test_an_annotator_of_other_classes_is_refused(chain, finished, student_folder, tmp_path):
-    shutil.copytree(finished, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run/compare")
+def test_an_annotator_of_other_classes_is_refused(chain, run, student_folder, tmp_path):
     shutil.copytree(student_folder, tmp_path / "other")
     about = read_json(tmp_path / "other/student.json")
     write_json(
         tmp_path / "other/student.json", about | {"classes": [*about["classes"][:-1], "hat"]}
     )
     made = run_cli(
-        "compare", "--config", chain.config, "--run.dir", tmp_path / "run",
+        "perfect_teacher", "--config", chain.config, "--run.dir", run,
         "--sources.annotator", tmp_path / "other",
     )  # fmt: skip
     assert made.returncode == 2
     assert "sources.annotator" in made.stderr and "hat" in made.stderr
 
 
-def test_another_exported_segmenter_has_a_row(chain, finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run/compare")
+def test_another_exported_segmenter_has_a_row(chain, finished, run):
+    """Compared once more, nothing is trained again."""
     made = run_cli(
-        "compare", "--config", chain.config, "--run.dir", tmp_path / "run", "--compare.inverted", 0,
+        "compare", "--config", chain.config, "--run.dir", run, "--run.overwrite", "true",
+        "--compare.inverted", 0,
         "--sources.rivals", json.dumps({"theirs": str(finished / "export/student/student.onnx")}),
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    result = read_json(tmp_path / "run/compare/comparison.json")
+    assert "labels_alone" not in made.stderr  # no progress bar of its training
+    result = read_json(run / "compare/comparison.json")
     rows = result["test_sets"]["held_out"]["models"]
     assert rows["theirs"]["confusion"] == rows["student_onnx"]["confusion"]
     assert result["hashes"]["rivals.theirs"] == result["hashes"]["student_onnx"]
@@ -90,22 +106,20 @@ def test_another_exported_segmenter_has_a_row(chain, finished, tmp_path):
         ("theirs", "float", "takes x tensor(float)"),
     ],
 )
-def test_a_rival_that_cannot_be_asked_is_refused_first(
-    chain, finished, tmp_path, name, content, message
+def test_a_rival_that_cannot_be_asked_is_refused(
+    chain, finished, run, tmp_path, name, content, message
 ):
     file = finished / "export/student/student.onnx"
     if content is not None:
         file = tmp_path / "other.onnx"
         file.write_bytes(content if isinstance(content, bytes) else taking_floats())
-    shutil.copytree(finished, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run/compare")
     made = run_cli(
-        "compare", "--config", chain.config, "--run.dir", tmp_path / "run",
+        "compare", "--config", chain.config, "--run.dir", run, "--run.overwrite", "true",
         "--sources.rivals", json.dumps({name: str(file)}),
     )  # fmt: skip
     assert made.returncode == 2, made.stderr
     assert message in made.stderr and "Traceback" not in made.stderr
-    assert not (tmp_path / "run/compare/labels_alone").exists()
+    assert not (run / "compare/comparison.json").exists()
 
 
 def taking_floats() -> bytes:

@@ -1,3 +1,5 @@
+import shutil
+
 import onnx
 import pytest
 import timm
@@ -146,3 +148,25 @@ def test_pretrained_weights_without_a_network_end_with_a_remedy(monkeypatch, tmp
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=r"set student\.network\.pretrained false"):
         Student(NetworkConfig("resnet10t", pretrained=True, levels=2), 4)
+
+
+@pytest.mark.parametrize("encoder", ["timm/resnet50", "s3:resnet50", "local-dir:nowhere"])
+def test_places_that_hold_no_encoder_are_named(encoder):
+    with pytest.raises(UserError, match=rf"student\.network\.encoder '{encoder}'"):
+        Student(NetworkConfig(encoder), 4)
+
+
+def test_weights_in_a_folder_of_ones_own_are_taken_and_not_needed_again(tmp_path):
+    """An exported student is loaded where that folder is not."""
+    given = timm.create_model("resnet10t")
+    timm.models.save_for_hf(given, tmp_path / "given")
+    config = NetworkConfig(f"local-dir:{tmp_path / 'given'}", pretrained=True, levels=2, width=8)
+    student = Student(config, 5).eval()
+    assert torch.equal(student.encoder.conv1[0].weight, given.conv1[0].weight)
+    shutil.rmtree(tmp_path / "given")
+    save_file(student.state_dict(), tmp_path / WEIGHTS)
+    write_json(tmp_path / ARCHITECTURE, describe(student.config, tuple("abcde"), 64))
+    loaded, about = load_student(tmp_path)
+    assert about["network"]["encoder"] == "resnet10t"
+    pictures = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(loaded(pictures), student(pictures))
