@@ -51,7 +51,6 @@ from student.export import MODEL, onnx_predictor
 from student.network import (
     WEIGHTS,
     Predict,
-    Student,
     load_maps,
     load_student,
     predictor,
@@ -60,7 +59,7 @@ from teacher.encoder import load_encoder
 from teacher.fewshot import FewShotCNN, learned_from, load_teacher
 from teacher.fit import TeacherStage, predict_samples
 from teacher.generators import load_generator
-from teacher.invert import Guess, InversionConfig, invert
+from teacher.invert import Guess, InversionConfig, Maps, invert
 from teacher.stylegan2 import Generator
 
 RESULT = "comparison.json"
@@ -81,7 +80,10 @@ class CompareStage:
             pseudo-labels; 0 for no such row.
         inverted: pictures of each set, the first ones, whose features the teacher gets by inversion; 0
             for none.
-        inversion: how; the perceptual distance is taken in the student's encoder.
+        inversion: how.
+        maps: the network in whose feature maps its perceptual distance is taken: a finished student
+            folder, or a timm model, whose pretrained weights are downloaded the first time; none for the
+            run's own student.
         frozen: the encoder of the row `frozen_features`.
         shown: pictures of each test set in `comparison.png`, the first ones.
         timed: pictures over which the seconds per image are taken (median, one at a time).
@@ -92,6 +94,7 @@ class CompareStage:
     supervised: int = 0
     inverted: int = 0
     inversion: InversionConfig = InversionConfig()
+    maps: str = ""
     frozen: FrozenConfig = FrozenConfig()
     shown: int = 6
     timed: int = 20
@@ -128,6 +131,9 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     teacher = load_teacher(folder.inputs["teacher"], generator.features).to(device)
     networks = {n: folder.inputs[n] for n in (STUDENT, *REFERENCES) if n in folder.inputs}
     students = {name: load_student(path)[0].to(device) for name, path in networks.items()}
+    see: Maps = students[STUDENT].maps
+    if config.settings.maps:
+        see = load_maps(config.settings.maps, device)
     guess = None
     if path := folder.inputs.get("encoder"):
         guess = load_encoder(path, generator, source)
@@ -157,7 +163,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
         sets[name] = score(given, says, config.settings.timed)
         if count := config.settings.inverted:
             sets[name + INVERTED] = _with_inversion(
-                name, sets[name].first(count), generator, teacher, students[STUDENT], guess,
+                name, sets[name].first(count), generator, teacher, see, guess,
                 config.settings, folder,
             )  # fmt: skip
 
@@ -230,7 +236,7 @@ def _with_inversion(
     scored: Scored,
     generator: Generator,
     teacher: FewShotCNN,
-    student: Student,
+    maps: Maps,
     guess: Guess | None,
     settings: CompareStage,
     folder: StageFolder,
@@ -240,12 +246,12 @@ def _with_inversion(
     Writes `inversion_NAME.png`, pictures beside what the generator drew instead.
     """
     found = invert(
-        generator, scored.pictures, settings.inversion, student.maps,
+        generator, scored.pictures, settings.inversion, maps,
         Checkpoints(folder.checkpoints / f"inversion_{name}"), guess,
     )  # fmt: skip
     masks = predict_samples(generator, teacher, found.samples)
     # All rows' times are of one picture at a time; this one takes seconds, so that one will do.
-    one = invert(generator, scored.pictures[:1], settings.inversion, student.maps, guess=guess)
+    one = invert(generator, scored.pictures[:1], settings.inversion, maps, guess=guess)
     begun = monotonic()
     predict_samples(generator, teacher, one.samples)
     seconds = one.seconds + monotonic() - begun
@@ -253,7 +259,7 @@ def _with_inversion(
     about = {
         "psnr": float(found.psnr.mean()),
         "psnr_each": found.psnr.tolist(),
-        "inversion": plain(settings.inversion),
+        "inversion": plain(settings.inversion) | {"maps": settings.maps or STUDENT},
         "seconds_in_batches": found.seconds,
     }
     return scored.beside(BY_INVERSION, masks, seconds, about)

@@ -229,10 +229,12 @@ def load_student(
 def predictor(network: nn.Module) -> Predict:
     """A network that gives logits, as a function from pictures to label maps on the CPU."""
     device = next(network.parameters()).device
+    network.to(memory_format=torch.channels_last)  # as it was trained: faster
 
     @torch.no_grad()
     def predict(pictures: Tensor) -> Tensor:
-        masks: Tensor = network(pictures.to(device)).argmax(1).to(torch.uint8)
+        shown = pictures.to(device, memory_format=torch.channels_last)
+        masks: Tensor = network(shown).argmax(1).to(torch.uint8)
         return masks.cpu()
 
     return predict

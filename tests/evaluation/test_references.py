@@ -27,7 +27,7 @@ def test_the_rows_that_are_asked_for_stand_beside_the_others(chain, finished, ru
     command = (
         "--config", chain.config, "--run.dir", run, "--compare.supervised", 20,
         "--sources.annotator", student_folder, "--compare.frozen.encoder", student_folder,
-        "--compare.frozen.size", 32,
+        "--compare.frozen.size", 32, "--compare.maps", student_folder,
     )  # fmt: skip
     early = run_cli("compare", *command, "--run.overwrite", "true")
     assert early.returncode == 2
