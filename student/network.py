@@ -95,7 +95,7 @@ def _not_to_be_had(config: NetworkConfig, error: OSError) -> str:
     if config.encoder.startswith("local-dir:"):
         return (
             f"student.network.encoder {config.encoder!r} cannot be read ({error}); that folder is to hold "
-            "what timm.models.save_for_hf writes, config.json and model.safetensors."
+            "what timm.models.save_for_hf writes, config.json and the weights."
         )
     remedy = (
         "name the model itself" if ":" in config.encoder else "set student.network.pretrained false"
