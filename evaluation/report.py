@@ -106,7 +106,7 @@ def _section(
     if inverted:
         section["inversion"] = _file(folder.path / INVERSION.format(name.removesuffix(INVERTED)))
     if inverted or name + INVERTED not in sets:
-        section["pictures"] = _png(_ranked(sets[name], labels))
+        section["pictures"] = _ranked(sets[name], labels)
     return section
 
 
@@ -182,26 +182,36 @@ def _shares(matrix: list[list[int]]) -> list[list[float]]:
     return [[100 * cell / max(sum(row), 1) for cell in row] for row in matrix]
 
 
-def _ranked(scored: Scored, labels: LabelSet) -> Picture:
-    """The student's best, median and worst pictures, by the mIoU of each."""
+def _ranked(scored: Scored, labels: LabelSet) -> dict[str, str]:
+    """The student's best, median and worst pictures, by the mIoU of each: a sheet for every caption."""
     student = scored.masks[STUDENT]
-    order = mean_iou(confusion_of_each(scored.truth, student, len(labels))).argsort(descending=True)
-    middle = max(0, (len(order) - _EACH) // 2)
-    groups = (order[:_EACH], order[middle : middle + _EACH], order[-_EACH:])
-    chosen = list(dict.fromkeys(torch.cat(groups).tolist()))
-    teacher = next((m for m in reversed(TEACHERS) if m in scored.masks), None)
+    each = mean_iou(confusion_of_each(scored.truth, student, len(labels)))
+    order = each.argsort(descending=True).tolist()
+    middle = (len(order) - _EACH) // 2
+    groups = {
+        "Best": order[:_EACH],
+        "Median": order[middle : middle + _EACH],
+        "Worst": order[-_EACH:],
+    }
+    if len(order) < len(groups) * _EACH:
+        groups = {"All, the best first": order}
+    sheets = {}
+    for name, chosen in groups.items():
+        reached = ", ".join(f"{100 * each[i]:.1f}" for i in chosen)
+        sheets[f"{name}: mIoU {reached}"] = _png(_beside(scored, chosen, labels))
+    return sheets
+
+
+def _beside(scored: Scored, chosen: list[int], labels: LabelSet) -> Picture:
+    """Pictures, their masks by truth, teacher and student, and where these are wrong."""
+    models = [*[m for m in reversed(TEACHERS) if m in scored.masks][:1], STUDENT]
     columns = {"picture": [as_picture(scored.pictures[i]) for i in chosen]}
-    masks = {"truth": scored.truth} | ({teacher: scored.masks[teacher]} if teacher else {})
-    for title, all_masks in (masks | {STUDENT: student}).items():
-        columns[title] = [labels.paint(all_masks[i].numpy()) for i in chosen]
-    columns["student wrong"] = [
-        _mistakes(scored.pictures[i], scored.truth[i], student[i], labels.ignore_index)
-        for i in chosen
-    ]
-    if teacher:
-        columns["teacher wrong"] = [
+    for title, masks in {"truth": scored.truth, **{m: scored.masks[m] for m in models}}.items():
+        columns[title] = [labels.paint(masks[i].numpy()) for i in chosen]
+    for model in models:
+        columns[f"{model.partition('_')[0]} wrong"] = [
             _mistakes(
-                scored.pictures[i], scored.truth[i], scored.masks[teacher][i], labels.ignore_index
+                scored.pictures[i], scored.truth[i], scored.masks[model][i], labels.ignore_index
             )
             for i in chosen
         ]
