@@ -12,6 +12,7 @@ from argparse import ArgumentError
 from datetime import timedelta
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
@@ -77,6 +78,16 @@ def _expand(arguments: list[str]) -> list[str]:
     return arguments
 
 
+def start_processes() -> None:
+    """Find this process's device, and the other processes of the run."""
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
+    # One process may work for long while the others wait for it.
+    PartialState(cpu=on_cpu, timeout=timedelta(hours=12))
+    # Float32 means it: a GPU's TF32 has ten bits of mantissa, too few for R1 and for features that are to
+    # be made again. Who wants speed asks for bf16.
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = build_parser()
     try:
@@ -84,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         command = parsed.subcommand
         values: Namespace = parser.instantiate(parsed)[command]
         config = Config(**{f.name: values[f.name] for f in dataclasses.fields(Config)})
+        start_processes()
         if command in TOOLS:
             kind = TOOLS[command][1]
             options = kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
@@ -94,17 +106,13 @@ def main(arguments: list[str] | None = None) -> int:
         if values.dry_run:
             chain = [name for name in STAGES if left_out(name, config) is None]
             dry_run([command] if command in STAGES else chain, config)
+        elif command == "compare" and (values.repeat or values.shots):
+            shots = read_numbers(values.shots, "--shots") if values.shots else []
+            study(config, values.repeat or 1, shots)
+        elif command == "distill":
+            distill(config)
         else:
-            # One process may work for long while the others wait for it.
-            on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
-            PartialState(cpu=on_cpu, timeout=timedelta(hours=12))
-            if command == "compare" and (values.repeat or values.shots):
-                shots = read_numbers(values.shots, "--shots") if values.shots else []
-                study(config, values.repeat or 1, shots)
-            elif command == "distill":
-                distill(config)
-            else:
-                run_stage(command, config)
+            run_stage(command, config)
     except (UserError, ArgumentError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -31,6 +31,20 @@ class UserError(Exception):
     """Bad input: one sentence for the person at the terminal, no traceback, exit code 2."""
 
 
+def require_counts(options: str, config: Any, *names: str) -> None:
+    """Check that fields of a config are counts.
+
+    Args:
+        options: what stands before the names on the command line.
+
+    Raises:
+        UserError: one of them is below 1.
+    """
+    for name in names:
+        if (value := getattr(config, name)) < 1:
+            raise UserError(f"{options}.{name} is {value}; it is a count, 1 at least.")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; what is written there appears whole or not at all.
@@ -214,8 +228,13 @@ class StageFolder:
         state = PartialState()
         if state.is_main_process:
             config = self.path / CONFIG
+            # What goes is moved aside first: killed half-way, none of it is taken for the new run's.
+            old = self.path.with_name(f".{self.path.name}.old")
+            if old.exists():
+                shutil.rmtree(old)
             if config.exists() and read_json(config) != self._asked:
-                shutil.rmtree(self.path)  # is_done allowed it: overwrite
+                self.path.replace(old)  # is_done allowed it: overwrite
+                shutil.rmtree(old)
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(config, self._asked)
         state.wait_for_everyone()

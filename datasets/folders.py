@@ -1,6 +1,7 @@
 """Pictures as people have them: a folder or a zip file of photographs of any size and format."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,11 @@ from datasets.artifacts import UserError, atomic_write
 from datasets.batches import Key
 from datasets.labels import Mask
 
+# What Pillow and zipfile raise for files that are damaged, no pictures, or too large.
+_UNREADABLE = (
+    UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError,
+    zipfile.BadZipFile, zlib.error, EOFError,
+)  # fmt: skip
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
@@ -73,8 +79,11 @@ def read_photograph(file: Traversable) -> Image.Image:
     """
     try:
         with file.open("rb") as handle, Image.open(handle) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # Pillow would cut all shades off at 255
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return upright.convert("RGB")
+    except _UNREADABLE as error:
         raise UserError(f"{file} is not a readable picture ({error}).") from error
 
 
@@ -104,7 +113,7 @@ class Photographs(Dataset[Any]):
     Args:
         source: the folder or zip file.
         size: R.
-        packed: an .npy file that keeps them; made where it is missing.
+        packed: a file of all their bytes, that keeps them; made where it is missing.
 
     Raises:
         UserError: fewer than two pictures can be read.
@@ -115,7 +124,7 @@ class Photographs(Dataset[Any]):
         if state.is_main_process and not packed.exists():
             _pack(source, size, packed)
         state.wait_for_everyone()
-        self.pictures = np.load(packed, mmap_mode="r")
+        self.pictures = np.memmap(packed, np.uint8, "r").reshape(-1, 3, size, size)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -126,24 +135,20 @@ class Photographs(Dataset[Any]):
 
 def _pack(source: Path, size: int, packed: Path) -> None:
     files = list(find_pictures(source).values())
-    packed.parent.mkdir(parents=True, exist_ok=True)
-    growing = packed.with_suffix(".partial")
     unreadable, count = [], 0
-    table = np.lib.format.open_memmap(
-        growing, mode="w+", dtype=np.uint8, shape=(len(files), 3, size, size)
-    )
-    for file in tqdm(files, desc="photographs", unit="img"):
-        try:
-            table[count] = square(read_photograph(file), size).numpy()
-            count += 1
-        except UserError as error:
-            unreadable.append(str(error))
-    for line in unreadable:
-        print(f"left out: {line}")
-    if count < 2:
-        raise UserError(f"{source} has {count} readable pictures; a generator needs many.")
-    table.flush()
-    with atomic_write(packed) as partial, partial.open("wb") as handle:
-        np.save(handle, table[:count])
-    growing.unlink()
+    # Written, not mapped: through a map, a full disk would end the process without a word.
+    with atomic_write(packed) as partial:
+        with partial.open("wb") as handle:
+            for file in tqdm(files, desc="photographs", unit="img"):
+                try:
+                    picture = square(read_photograph(file), size)
+                except UserError as error:
+                    unreadable.append(str(error))
+                    continue
+                handle.write(picture.numpy().tobytes())
+                count += 1
+        for line in unreadable:
+            print(f"left out: {line}")
+        if count < 2:
+            raise UserError(f"{source} has {count} readable pictures; a generator needs many.")
     print(f"{count} photographs of {source} at {size} px, {len(unreadable)} left out")

@@ -26,6 +26,7 @@ from datasets.labels import LabelSet
 
 INDEX = "pseudo_labels.json"
 _SCORES = "scores.json"
+_OPEN = 512  # files that a reader keeps open; systems often allow a process a thousand
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time, so that equal contents give equal bytes
 
 
@@ -176,9 +177,12 @@ class PseudoLabels(Dataset[Any]):
 
     def _shard(self, number: int) -> zipfile.ZipFile:
         key = (os.getpid(), number)
-        if key not in self._open:
-            self._open[key] = zipfile.ZipFile(self.folder / shard_name(number))
-        return self._open[key]
+        shard = self._open.get(key)
+        if shard is None:
+            if len(self._open) >= _OPEN:
+                self._open = {}  # each is closed once nobody reads from it any more
+            shard = self._open[key] = zipfile.ZipFile(self.folder / shard_name(number))
+        return shard
 
     def __getstate__(self) -> dict[str, object]:
         """Open files stay with their process."""

@@ -85,6 +85,11 @@ def read_test_set(name: str, spec: TestSet, labels: LabelSet, size: int) -> Trut
         files = {n: f for n, f in files.items() if n.isdecimal() and low <= int(n) <= high}
         if not files:
             raise UserError(f"{spec.pictures} has no pictures numbered {low} to {high}.")
+    if spec.layout == "celebamask" and (named := [n for n in files if not n.isdecimal()]):
+        raise UserError(
+            f"{spec.pictures}: {named[0]} is no number, as names of CelebAMask-HQ's pictures are; take it "
+            "away, or say layout: plain."
+        )
     pictures, masks = [], []
     for stem, file in tqdm(sorted(files.items()), desc=name, unit="img", leave=False):
         photograph = read_photograph(file)

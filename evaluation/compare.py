@@ -23,6 +23,7 @@ from datasets.artifacts import (
     artifact_hash,
     hash_file,
     plain,
+    require_counts,
     write_json,
 )
 from datasets.faces import RenderedFaces
@@ -100,6 +101,9 @@ class CompareStage:
     timed: int = 20
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_counts("compare", self, "shown", "timed")
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -128,7 +132,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
 
     device = PartialState().device
     generator = load_generator(folder.inputs["generator"], device)
-    teacher = load_teacher(folder.inputs["teacher"], generator.features).to(device)
+    teacher = load_teacher(folder.inputs["teacher"], generator.features, labels.names).to(device)
     networks = {n: folder.inputs[n] for n in (STUDENT, *REFERENCES) if n in folder.inputs}
     students = {name: load_student(path)[0].to(device) for name, path in networks.items()}
     see: Maps = students[STUDENT].maps

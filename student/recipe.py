@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from accelerate.utils import parse_flag_from_env
 
+from datasets.artifacts import require_counts
 from datasets.transforms import Augmentation
 from student.network import NetworkConfig
 
@@ -64,6 +65,18 @@ class StudentStage:
     compile: bool = False
     workers: int = 1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (
+            "faces",
+            "resolution",
+            "steps",
+            "batch",
+            "held_back",
+            "evaluate_every",
+            "accumulate",
+        )
+        require_counts("student", self, *counts)
 
 
 def mixed_precision(config: StudentStage) -> str:

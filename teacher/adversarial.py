@@ -19,7 +19,7 @@ from accelerate.utils import reduce
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from datasets.artifacts import Result, StageFolder, UserError
+from datasets.artifacts import Result, StageFolder, UserError, require_counts
 from datasets.frechet import Encode
 from datasets.pictures import save_sheet
 from datasets.state import Checkpoints, seed_everything
@@ -87,6 +87,15 @@ class GeneratorStage:
     frechet_every: int = 40_000
     frechet_count: int = 2_000
 
+    def __post_init__(self) -> None:
+        counts = ("batch", "r1_every", "log_every", "save_every", "frechet_every", "frechet_count")
+        require_counts("generator", self, *counts)
+        if self.images < self.batch:
+            raise UserError(
+                f"generator.images is {self.images}, less than a batch ({self.batch}): say how many it "
+                "learns from, as in --generator.images 200000."
+            )
+
 
 def train_generator(
     config: GeneratorStage,
@@ -135,7 +144,7 @@ def train_generator(
         optimise_d.load_state_dict(state["optimise_d"])
         process.print(f"generator: resumed at image {first * config.batch}")
 
-    size, packed = config.architecture.resolution, folder.checkpoints / "photographs.npy"
+    size, packed = config.architecture.resolution, folder.checkpoints / "photographs.bytes"
     pictures = RealPictures(folder.inputs.get("photographs"), size, config.seed, packed)
     loader = pictures.batches(first, steps, config.batch, rank, ranks, config.workers)
     measure = None

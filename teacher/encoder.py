@@ -26,6 +26,7 @@ from datasets.artifacts import (
     UserError,
     artifact_hash,
     read_json,
+    require_counts,
     write_json,
 )
 from datasets.overlap import ahead
@@ -69,6 +70,9 @@ class EncoderStage:
     held_back: int = 64
     evaluate_every: int = 100
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_counts("encoder", self, "batch", "held_back", "evaluate_every")
 
 
 class Batch(NamedTuple):
@@ -207,6 +211,7 @@ def train_encoder(config: EncoderStage, folder: StageFolder) -> Result:
             lost = 0.0
     bar.close()
 
+    figures = evaluate_encoder(generator, learner.average, held_back)
     save_sheet(_show(generator, learner.average, held_back), folder.path / PICTURE)
     save_weights(folder.path / WEIGHTS, learner.average.state_dict())
     source = artifact_hash(folder.inputs["generator"])

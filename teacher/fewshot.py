@@ -172,16 +172,22 @@ def learned_from(folder: Path) -> list[int]:
     return [int(number) for number in read_json(folder / ARCHITECTURE)["samples"]]
 
 
-def load_teacher(folder: Path, features: Mapping[str, int]) -> FewShotCNN:
+def load_teacher(folder: Path, features: Mapping[str, int], classes: Sequence[str]) -> FewShotCNN:
     """Read a trained teacher, frozen, for inference.
 
     Args:
         features: of the generator that it is to be used with.
+        classes: that it is to name.
 
     Raises:
-        UserError: the weights cannot be read, or the teacher was fitted to another generator.
+        UserError: the weights cannot be read, or the teacher was fitted to another generator or label set.
     """
     about = read_json(folder / ARCHITECTURE)
+    if about["classes"] != list(classes):
+        raise UserError(
+            f"{folder}: this teacher tells {', '.join(about['classes'])} apart, the label set of the run "
+            f"{', '.join(classes)}; run `teacher` again."
+        )
     if about["features"] != dict(features):
         raise UserError(
             f"{folder}: this teacher was fitted to the features of another generator; run "

@@ -16,6 +16,7 @@ from datasets.artifacts import (
     StageFolder,
     UserError,
     artifact_hash,
+    require_counts,
     write_json,
 )
 from datasets.confusion import confusion_matrix, iou_figures
@@ -69,6 +70,9 @@ class TeacherStage:
     mix_from: int = 0
     evaluate_every: int = 10
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_counts("teacher", self, "epochs", "evaluate_every")
 
 
 def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:

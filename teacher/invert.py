@@ -158,8 +158,8 @@ class _Inversion:
             z = torch.randn(shape).to(generator.w_mean.device)
             random = generator.truncate(generator.mapping(z), 0.7)
             self.starts = torch.cat([generator.w_mean[None], random])
-            drawn = [self._draw(self.starts[n]) for n in chunks(generator, range(len(self.starts)))]
-            self.candidates = torch.cat([_coarse(images) for images in drawn])
+            some = chunks(generator, range(len(self.starts)))
+            self.candidates = torch.cat([_coarse(self._draw(self.starts[n])) for n in some])
 
     def _draw(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Images [B, 3, R, R] in [-1, 1] of styles [B, D] or [B, L, D]."""

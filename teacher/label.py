@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets import Dataset
-from datasets.artifacts import Result, StageFolder, UserError, write_json
+from datasets.artifacts import Result, StageFolder, UserError, require_counts, write_json
 from datasets.labels import LabelSet
 from datasets.overlap import ahead
 from datasets.pictures import as_picture, grid, save_sheet
@@ -81,10 +81,9 @@ class LabelStage:
     drop: float = 0.0
 
     def __post_init__(self) -> None:
+        require_counts("label", self, "count", "per_shard", "top_k")
         if not 0 <= self.drop < 1:
             raise UserError(f"label.drop is {self.drop}; it is a share, from 0 to below 1.")
-        if self.top_k < 1:
-            raise UserError(f"label.top_k is {self.top_k}; it counts classes, 1 at least.")
 
 
 class Scored(NamedTuple):
@@ -120,8 +119,9 @@ class Labeller:
     def load(config: LabelStage, inputs: Mapping[str, Path], device: torch.device) -> "Labeller":
         """Read the inputs `generator`, `teacher` and `labels`."""
         generator = load_generator(inputs["generator"], device)
-        teacher = load_teacher(inputs["teacher"], generator.features).to(device)
-        return Labeller(config, generator, teacher, LabelSet.load(inputs["labels"]))
+        labels = LabelSet.load(inputs["labels"])
+        teacher = load_teacher(inputs["teacher"], generator.features, labels.names).to(device)
+        return Labeller(config, generator, teacher, labels)
 
     def batches(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         """Numbers of samples that are made at once."""

@@ -3,10 +3,12 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from datasets.annotations import read_unlabelled, write_annotations, write_samples
 from datasets.artifacts import StageFolder, UserError, artifact_hash, plain
@@ -178,7 +180,7 @@ def annotate(
         masks = read_masks(options.masks, labels, dict.fromkeys(names, (height, width)))
         samples = samples.take([i for i, name in enumerate(names) if name in masks])
     else:
-        source, generator = artifact_hash(path), load_generator(path)
+        source, generator = artifact_hash(path), load_generator(path, PartialState().device)
         size = generator.config.resolution
         files = find_pictures(options.samples)
         names = list(files)
@@ -188,17 +190,20 @@ def annotate(
         masks = {name: square_mask(masks[name], size) for name in labelled}
         pictures = torch.stack([square(read_photograph(files[name]), size) for name in labelled])
         print(f"these are photographs: looking for the latents that draw them ({len(labelled)})")
-        maps = load_maps(options.maps, generator.w_mean.device) if options.maps else None
-        guess, by = None, source[:12]
+        maps, guess, by = None, None, {"generator": source}
+        if options.maps:
+            maps, folder = load_maps(options.maps, generator.w_mean.device), Path(options.maps)
+            by["maps"] = artifact_hash(folder) if folder.is_dir() else options.maps
         if options.guess:
             guess = load_encoder(options.guess, generator, source)
-            by += f"-{artifact_hash(options.guess)[:12]}"
-        unfinished = options.out / f".inverted-by-{by}"
+            by["guess"] = artifact_hash(options.guess)
+        # Goes on behind finished pictures, but not behind those that were sought otherwise.
+        unfinished = options.out / f".inverted-by-{sha256(repr(by).encode()).hexdigest()[:12]}"
         found = invert(generator, pictures, options.inversion, maps, Checkpoints(unfinished), guess)
         samples = found.samples
         save_sheet(found.sheet(), options.out / "inverted.png")
         decibels = {n: round(q, 1) for n, q in zip(labelled, found.psnr.tolist(), strict=True)}
-        origin = {"inverted": plain(options.inversion), "psnr": decibels}
+        origin = {"inverted": plain(options.inversion), "by": by, "psnr": decibels}
         for name, value in decibels.items():
             print(f"{name:>12} drawn again with a PSNR of {value} dB")
     ordered = [masks[name] for name in names if name in masks]

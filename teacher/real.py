@@ -14,7 +14,7 @@ from datasets.faces import RenderedFaces
 from datasets.folders import Photographs
 from datasets.frechet import Encode, feature_moments, frechet_distance
 from datasets.state import seed_everything
-from teacher.sampling import to_uint8
+from teacher.sampling import chunks, to_uint8
 from teacher.stylegan2 import Generator
 
 _CHUNK = 50  # pictures at once for the Fréchet distance
@@ -83,4 +83,6 @@ class FrechetMeter:
         for start in range(0, self.count, _CHUNK):
             batch = min(_CHUNK, self.count - start)
             z = torch.randn(batch, generator.config.latent_size, device=generator.w_mean.device)
-            yield to_uint8(generator(z, generator.random_noise(batch))[0])
+            noise = generator.random_noise(batch)
+            for some in chunks(generator, range(batch)):
+                yield to_uint8(generator(z[some], [n[some] for n in noise])[0])

@@ -235,6 +235,12 @@ def test_a_student_resumes_exactly_past_a_damaged_checkpoint(chain, finished, tm
             "no.yaml does not exist",
         ),
         (["generator", "--generator.batch", "6", "--run.dir", "{tmp}"], "multiple of four"),
+        (["generator", "--generator.images", "20"], "generator.images is 20, less than a batch (32)"),
+        (["generator", "--generator.save_every", "0"], "generator.save_every is 0"),
+        (["teacher", "--teacher.evaluate_every", "0"], "teacher.evaluate_every is 0"),
+        (["student", "--student.evaluate_every", "0"], "student.evaluate_every is 0"),
+        (["encoder", "--encoder.evaluate_every", "0"], "encoder.evaluate_every is 0"),
+        (["compare", "--compare.timed", "0"], "compare.timed is 0"),
         (
             ["student", "--config", "{config}", "--run.dir", "{tmp}", "--student.source", "faces",
              "--student.faces", "5"],

@@ -115,7 +115,7 @@ def paint_eyes_and_brows(
         arch = 1 - (u / width).square()
         lid_line = (v + upper * arch) / 0.02
         canvas.shade((-((v + upper * arch + 0.04) / 0.018).square()).exp()
-                     * smoothstep(width.max() * 1.1, 0.06, u.abs()) * lid)  # fmt: skip
+                     * smoothstep(width * 1.1, 0.06, u.abs()) * lid)  # fmt: skip
         canvas.paint(eye - 0.05, skin * 0.45, None, opacity=makeup, softness=3.0)
         canvas.paint(eye, sclera, EYE)
         iris_x, iris_y = u - side * gaze_u, v - gaze_v + 0.012

@@ -56,6 +56,24 @@ def test_overwrite_starts_anew(tmp_path):
     folder.begin()
     assert not (tmp_path / "a/payload.txt").exists()
     assert read_json(tmp_path / "a/config.json")["config"]["epochs"] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_overwriting_run_that_is_killed_leaves_nothing_old_to_the_next(tmp_path, monkeypatch):
+    finished(tmp_path / "a")
+
+    def killed(path, **options):
+        for name in ("config.json", MANIFEST):
+            (path / name).unlink(missing_ok=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("datasets.artifacts.shutil.rmtree", killed)
+        StageFolder(tmp_path / "a", "test", Settings(4), {}, overwrite=True).begin()
+    again = StageFolder(tmp_path / "a", "test", Settings(4), {})
+    assert not again.is_done()
+    again.begin()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["config.json"]
 
 
 def test_inputs_are_known_by_content_not_by_place(tmp_path):

@@ -46,6 +46,28 @@ def test_photographs_stand_upright(tmp_path):
     assert read_photograph(tmp_path / "a.jpg").size == (4, 8)
 
 
+def test_what_cannot_be_read_is_named_whatever_is_wrong(tmp_path, monkeypatch):
+    Image.effect_noise((40, 40), 50).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.write(tmp_path / "a.png", "a.png")
+    packed = (tmp_path / "photos.zip").read_bytes()
+    damaged = packed.replace(whole, whole[:-40] + bytes(10) + whole[-30:])
+    (tmp_path / "photos.zip").write_bytes(damaged)
+    with pytest.raises(UserError, match=r"a\.png is not a readable picture"):
+        read_photograph(find_pictures(tmp_path / "photos.zip")["a"])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match=r"a\.png is not a readable picture"):
+        read_photograph(tmp_path / "a.png")
+
+
+def test_grey_of_sixteen_bits_keeps_its_shades(tmp_path):
+    shades = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(shades).save(tmp_path / "a.png")
+    read = np.asarray(read_photograph(tmp_path / "a.png"))
+    assert np.array_equal(read[..., 0].ravel(), np.arange(256))
+
+
 def test_picture_and_mask_are_cropped_alike():
     mask = np.zeros((40, 60), np.uint8)
     mask[10:30, 20:40] = 1

@@ -1,5 +1,6 @@
 import io
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,3 +136,12 @@ def test_a_forked_reader_does_not_disturb_its_parent(tmp_path, labels):
     for number, theirs in enumerate(loader):
         assert torch.equal(torch.as_tensor(theirs[0]), samples[number].image)
         assert torch.equal(store[39 - number].image, samples[39 - number].image)
+
+
+def test_a_store_of_more_shards_than_a_process_may_open_is_read(tmp_path, labels, monkeypatch):
+    samples = make_store(tmp_path, labels, per_shard=1)
+    monkeypatch.setattr("datasets.pseudo_labels._OPEN", 3)
+    store, opened = PseudoLabels(tmp_path), len(list(Path("/proc/self/fd").iterdir()))
+    for i in (*range(10), 0):
+        assert torch.equal(store[i].image, samples[i].image)
+        assert len(list(Path("/proc/self/fd").iterdir())) <= opened + 3

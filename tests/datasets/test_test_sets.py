@@ -73,6 +73,10 @@ def test_the_published_maps_differ_in_glasses(celebamask, labels, glasses):
 
 def test_mistakes_are_named(celebamask, labels, tmp_path):
     raw, palette = celebamask
+    (stray := raw.pictures / "cover.png").write_bytes(next(raw.pictures.iterdir()).read_bytes())
+    with pytest.raises(UserError, match="cover is no number, as names of CelebAMask-HQ's"):
+        read_test_set("t", replace(raw, first=None, last=None), labels, 64)
+    stray.unlink()
     with pytest.raises(UserError, match="no pictures numbered 5 to 9"):
         read_test_set("t", replace(raw, first=5, last=9), labels, 64)
     (tmp_path / "palette/29500.png").unlink()

@@ -56,7 +56,7 @@ def test_a_killed_run_goes_on_the_same(photos, tmp_path):
                 patch.setattr("teacher.adversarial.draw_sheet", _stop)
                 with pytest.raises(_Stopped):
                     main(["generator", *arguments, *OPTIONS])
-            assert (tmp_path / "parts/generator/checkpoints/photographs.npy").exists()
+            assert (tmp_path / "parts/generator/checkpoints/photographs.bytes").exists()
         assert main(["generator", *arguments, *OPTIONS]) == 0
     whole, parts = ((tmp_path / n / "generator/generator.safetensors") for n in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
@@ -74,7 +74,7 @@ def test_zip_files_and_too_few_pictures(photos, tmp_path, capsys):
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(photos / "0.png", "0.png")
         archive.write(photos / "1.jpg", "1.jpg")
-    pictures = Photographs(tmp_path / "photos.zip", 16, tmp_path / "packed.npy")
+    pictures = Photographs(tmp_path / "photos.zip", 16, tmp_path / "packed.bytes")
     assert len(pictures) == 2 and pictures[0, 1].shape == (3, 16, 16)
     (tmp_path / "one").mkdir()
     (photos / "0.png").rename(tmp_path / "one/0.png")

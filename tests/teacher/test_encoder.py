@@ -83,6 +83,22 @@ def test_killed_it_goes_on_to_the_same_weights(chain, run, tmp_path):
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
+def test_stopped_behind_its_last_step_it_ends_as_it_would_have(chain, run, tmp_path, monkeypatch):
+    """By a full disk, say, which its own advice is to run again after."""
+    made = read_json(run / "encoder/config.json")["config"]
+    config = EncoderStage(**made)
+    folder = StageFolder(tmp_path, "encoder", config, {"generator": chain.generator})
+
+    def full(*_):
+        raise UserError("the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="full"):
+        patch.setattr("teacher.encoder.save_weights", full)
+        train_encoder(config, folder)
+    result = train_encoder(config, folder)
+    assert result.figures == read_json(run / "encoder/manifest.json")["figures"]
+
+
 @pytest.mark.parametrize("space", ["w+", "w"])
 def test_few_steps_go_further_from_its_guess(chain, run, generator, samples, space):
     guess = load_encoder(run / "encoder", generator, artifact_hash(chain.generator))

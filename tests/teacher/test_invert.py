@@ -65,7 +65,7 @@ def test_the_teacher_sees_nearly_as_much_in_what_it_found(generator, tmp_path):
     folder = StageFolder(tmp_path / "teacher", "teacher", stage, inputs)
     folder.begin()
     folder.finish(fit_teacher(stage, folder))
-    teacher = load_teacher(folder.path, generator.features)
+    teacher = load_teacher(folder.path, generator.features, labels.names)
     source = artifact_hash(BUNDLED / "generator")
     samples, truth = read_samples(BUNDLED / "annotated_test", labels, source)
     samples, truth = samples.take(list(range(8))), truth[:8]

@@ -190,8 +190,9 @@ def test_samples_made_online_are_the_stored_ones(chain, taught):
 def test_impossible_options_are_refused(chain, taught):
     with pytest.raises(UserError, match=r"label\.drop is 1\.0"):
         LabelStage(drop=1.0)
-    with pytest.raises(UserError, match=r"label\.top_k is 0"):
-        LabelStage(top_k=0)
+    for name in ("count", "per_shard", "top_k"):
+        with pytest.raises(UserError, match=rf"label\.{name} is 0; it is a count"):
+            LabelStage(**{name: 0})
     with pytest.raises(UserError, match=r"label\.top_k is 9, but the label set has 8 classes"):
         labeller(chain, taught, top_k=9)
 
@@ -202,4 +203,13 @@ def test_a_teacher_of_another_generator_is_refused(chain, taught, tmp_path):
     about["features"]["16.1"] += 1
     (tmp_path / "teacher/teacher.json").write_text(json.dumps(about))
     with pytest.raises(UserError, match="features of another generator"):
+        labeller(chain, tmp_path)
+
+
+def test_a_teacher_of_other_classes_is_refused(chain, taught, tmp_path):
+    shutil.copytree(taught / "teacher", tmp_path / "teacher")
+    about = json.loads((tmp_path / "teacher/teacher.json").read_text())
+    about["classes"][-1] = "hat"
+    (tmp_path / "teacher/teacher.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"this teacher tells .*hat apart, the label set of the run"):
         labeller(chain, tmp_path)

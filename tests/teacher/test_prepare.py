@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from datasets.annotations import read_samples
@@ -88,3 +89,29 @@ def test_labelled_photographs_are_inverted(tmp_path, labels, capsys):
     assert np.array_equal(samples.images[0].permute(1, 2, 0).numpy(), face)
     assert read_json(out / "samples.json")["origin"]["psnr"]["anna"] > 18
     assert (out / "inverted.png").exists() and not list(out.glob(".inverted*"))
+
+
+def test_a_killed_inversion_goes_on_with_the_same_network_alone(
+    tmp_path, labels, student_folder, monkeypatch, capsys
+):
+    """What was found in one network's maps, or in none, is not taken for what another would find."""
+    annotated = ROOT / "assets/faces64/annotated_train"
+    command = ["annotate", "--generator", str(BUNDLED), "--samples", str(annotated / "images")]
+    command += ["--masks", str(annotated / "masks"), "--inversion.steps", "2"]
+    seen = ["--maps", str(student_folder)]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("teacher.prepare.write_annotations", killed)
+        assert main([*command, "--out", str(tmp_path / "out")]) == 130
+    assert main([*command, *seen, "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err
+    assert main([*command, *seen, "--out", str(tmp_path / "whole")]) == 0
+    mine, theirs = (
+        read_samples(tmp_path / name, labels, artifact_hash(BUNDLED))[0].w
+        for name in ("out", "whole")
+    )
+    assert torch.equal(mine, theirs)
+    by = read_json(tmp_path / "out/samples.json")["origin"]["by"]
+    assert by == {"generator": artifact_hash(BUNDLED), "maps": artifact_hash(student_folder)}
