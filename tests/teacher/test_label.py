@@ -211,5 +211,7 @@ def test_a_teacher_of_other_classes_is_refused(chain, taught, tmp_path):
     about = json.loads((tmp_path / "teacher/teacher.json").read_text())
     about["classes"][-1] = "hat"
     (tmp_path / "teacher/teacher.json").write_text(json.dumps(about))
-    with pytest.raises(UserError, match=r"this teacher tells .*hat apart, the label set of the run"):
+    with pytest.raises(
+        UserError, match=r"this teacher tells .*hat apart, the label set of the run"
+    ):
         labeller(chain, tmp_path)
