@@ -97,7 +97,8 @@ def guesses(config: Config) -> bool:
 def references(config: Config) -> tuple[str, ...]:
     """The networks that the comparison holds the student against: the stages that train them."""
     supervised = ("supervised",) if config.compare.supervised else ()
-    perfect = ("perfect_teacher",) if config.sources.annotator else ()
+    stored = config.student.source != "online"  # what is labelled anew is the stage `label`'s
+    perfect = ("perfect_teacher",) if config.sources.annotator and stored else ()
     return ("labels_alone", *supervised, *perfect)
 
 
@@ -120,6 +121,12 @@ def smoke(config: Config) -> Config:
             config.compare,
             held_out=min(config.compare.held_out, 8),
             supervised=min(config.compare.supervised, 16),
+            inverted=min(config.compare.inverted, 2),
+            inversion=new(
+                config.compare.inversion,
+                steps=min(config.compare.inversion.steps, 4),
+                starts=min(config.compare.inversion.starts, 8),
+            ),
             timed=2,
         ),
     )

@@ -16,16 +16,18 @@ from config import Config, guesses, references, varied
 from datasets.annotations import count_samples
 from datasets.artifacts import CONFIG, MANIFEST, Result, StageFolder, UserError, plain, read_json
 from datasets.labels import LabelSet
-from evaluation.compare import RIVAL, Comparison, compare
+from evaluation.compare import Comparison, compare
 from evaluation.references import (
     REFERENCES,
     LabelsAlone,
     Supervised,
+    check_annotator,
     recipe_of,
     train_labels_alone,
     train_perfect_teacher,
     train_supervised,
 )
+from evaluation.rivals import RIVAL
 from evaluation.study import summarise, variants
 from student.export import ExportStage, add_page, export_student, has_page
 from student.fit import fit_student
@@ -118,6 +120,11 @@ def _export_student(config: ExportStage | OnlineExport, folder: StageFolder) -> 
     return export_student(config.export, folder, online)
 
 
+# Networks of the comparison that may be folders: inputs then, known by their contents.
+NETWORKS: dict[str, Callable[[Config], str]] = {
+    "maps": lambda c: c.compare.maps, "frozen": lambda c: c.compare.frozen.encoder,
+}  # fmt: skip
+
 # A student leaves these, and so does every network like it.
 _STUDENT_FILES = "student.safetensors, last.safetensors, student.json"
 STAGES = {
@@ -180,6 +187,7 @@ STAGES = {
         lambda c: (
             "labels", "generator", "annotations", *_optional(c, "test_annotations"),
             "teacher", "student", "export", *references(c), *(("encoder",) if guesses(c) else ()),
+            *(name for name, source in NETWORKS.items() if Path(source(c)).is_dir() and source(c)),
             *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
             *(RIVAL + name for name in c.sources.rivals),
         ),
@@ -196,6 +204,8 @@ def input_path(config: Config, name: str) -> Path:
         return config.run.dir / "label"
     if name in STAGES:
         return config.run.dir / name
+    if name in NETWORKS:
+        return Path(NETWORKS[name](config))
     if name.startswith(RIVAL):
         return config.sources.rivals[name.removeprefix(RIVAL)]
     if "." in name:
@@ -209,21 +219,29 @@ def input_path(config: Config, name: str) -> Path:
     return path
 
 
+def _open_folder(name: str, config: Config) -> StageFolder:
+    """Where a stage writes; its inputs must be finished."""
+    inputs = {key: input_path(config, key) for key in STAGES[name].inputs(config)}
+    asked = STAGES[name].config(config)
+    return StageFolder(config.run.dir / name, name, asked, inputs, config.run.overwrite)
+
+
 def run_stage(name: str, config: Config) -> None:
     """Run one stage, unless it is done already."""
     stage, state = STAGES[name], PartialState()
-    inputs = {key: input_path(config, key) for key in stage.inputs(config)}
-    for key, path in inputs.items():
-        maker = {"pseudo_labels": "label"}.get(key, key)
+    for key in stage.inputs(config):
+        maker, path = {"pseudo_labels": "label"}.get(key, key), input_path(config, key)
         made_here = maker in STAGES and path == config.run.dir / maker
-        if made_here and not (path / MANIFEST).exists():
+        finished = not made_here or (path / MANIFEST).exists()
+        # A report that says how the references were trained must not be about other ones.
+        if finished and maker in REFERENCES:
+            finished = _open_folder(maker, config).is_done()
+        if not finished:
             raise UserError(
                 f"the stage `{name}` needs {path}, which is not finished: run `train.py {maker}` "
                 "with the same config first, or `train.py distill` for all stages."
             )
-    folder = StageFolder(
-        config.run.dir / name, name, stage.config(config), inputs, config.run.overwrite
-    )
+    folder = _open_folder(name, config)
     done = folder.is_done()
     page = name == "export" and config.export.web and not (done and has_page(folder.path))
     runtime = fetch_runtime() if page and state.is_main_process else None
@@ -243,14 +261,21 @@ def run_stage(name: str, config: Config) -> None:
 
 def distill(config: Config) -> None:
     """All stages in order; a generator that the config gives is not trained."""
+    # What can be said now is not said after hours of work.
+    chain = [name for name in STAGES if left_out(name, config) is None]
+    for name in chain:
+        STAGES[name].config(config)
+    labels = LabelSet.load(config.sources.labels)
+    if "perfect_teacher" in chain:
+        check_annotator(input_path(config, "annotator"), labels)
     if not (config.run.dir / "student" / CONFIG).exists():
-        check_exportable(config.student.network, len(LabelSet.load(config.sources.labels)))
+        check_exportable(config.student.network, len(labels))
     if (
         config.export.web
         and PartialState().is_main_process
         and not has_page(config.run.dir / "export")
     ):
-        fetch_runtime()  # what is missing is said before hours of work; npm keeps what it has
+        fetch_runtime()  # npm keeps what it has
     for name in STAGES:
         why_not = left_out(name, config)
         if why_not is None:
@@ -267,6 +292,8 @@ def left_out(name: str, config: Config) -> str | None:
         return f"given, {sources.generator}"
     if name == "label" and config.student.source == "online":
         return "skipped, the samples are made while the student trains"
+    if name == "perfect_teacher" and sources.annotator and config.student.source == "online":
+        return "skipped, there are no stored pictures to label better"
     if name == "compare" and not sets:
         return "skipped, there is no test set in the config"
     asked = (*references(config), *(("encoder",) if guesses(config) else ()))

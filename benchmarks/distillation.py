@@ -96,18 +96,13 @@ def run_way(name: str, seed: int, out: Path, threads: int) -> dict[str, float]:
     ]  # fmt: skip
     if _ANNOTATOR.exists():
         options += ["--sources.annotator", str(_ANNOTATOR)]
-    for stage in (
-        "teacher",
-        "label",
-        "student",
-        *(("export", "compare") if name == "demo" else ()),
-    ):
+    for stage in ("distill",) if name == "demo" else ("teacher", "label", "student"):
         subprocess.run(
             [
                 sys.executable, str(ROOT / "train.py"), stage,
                 "--config", str(ROOT / "configs/demo.yaml"), *options,
-                # An annotator may have come since: the references are then made anew.
-                *(("--run.overwrite", "true") if stage == "compare" else ()),
+                # An annotator may have come since: what depends on it is then made anew.
+                *(("--run.overwrite", "true") if name == "demo" else ()),
             ],
             check=True, cwd=ROOT, stdout=sys.stderr,
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "ACCELERATE_USE_CPU": "true"},

@@ -164,8 +164,7 @@ def write_annotations(
     pictures = [as_picture(image) for image in samples.images]
     painted = [labels.paint(mask) for mask in masks]
     columns = {"sample": pictures, "mask": painted, "both": list(map(_mixed, pictures, painted))}
-    scale = max(1, round(256 / pictures[0].shape[0]))
-    save_sheet(grid(columns, labels, scale), folder / "overlays.png")
+    save_sheet(grid(columns, labels), folder / "overlays.png")
     return report
 
 

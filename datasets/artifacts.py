@@ -25,6 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 MANIFEST = "manifest.json"
 CONFIG = "config.json"
+_PATIENCE = 40  # seconds; NFS looks again after 30
 
 
 class UserError(Exception):
@@ -238,6 +239,10 @@ class StageFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(config, self._asked)
         state.wait_for_everyone()
+        # Network storage may remember for a while that a file was not there.
+        end = time.monotonic() + _PATIENCE
+        while not (self.path / CONFIG).exists() and time.monotonic() < end:
+            time.sleep(1)
         if not (self.path / CONFIG).exists():
             raise UserError(
                 f"{self.path} is not to be seen by process {state.process_index}: with several machines "

@@ -30,7 +30,7 @@ def confusion_of_each(truth: Tensor, prediction: Tensor, classes: int) -> Tensor
 
 def mean_iou(matrices: Tensor) -> Tensor:
     """Mean IoU of confusion matrices [..., C, C] over the classes that each truth holds, [...]."""
-    matrices = matrices.double()
+    matrices = matrices.cpu().double()  # Apple's GPUs have no doubles
     hit = matrices.diagonal(dim1=-2, dim2=-1)
     true = matrices.sum(-1)
     union = true + matrices.sum(-2) - hit
@@ -42,7 +42,7 @@ def iou_figures(matrix: Tensor, names: Sequence[str]) -> dict[str, Any]:
 
     Classes absent from the truth have no IoU: they are listed under `absent`.
     """
-    matrix = matrix.double()
+    matrix = matrix.cpu().double()
     hit = matrix.diag()
     union = matrix.sum(0) + matrix.sum(1) - hit
     present = [i for i in range(len(names)) if matrix[i].sum() > 0]

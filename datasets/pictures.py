@@ -17,17 +17,24 @@ from datasets.labels import LabelSet
 Picture = npt.NDArray[np.uint8]
 
 
-def grid(
-    columns: dict[str, list[Picture]], labels: LabelSet | None = None, scale: int = 2
-) -> Picture:
+def at_once(pictures: Tensor) -> int:
+    """How many of the pictures or masks [..., H, W] a network is shown at once: fewer of large ones.
+
+    What a network holds of a batch stays below that of fifty pictures of 256 px.
+    """
+    height, width = pictures.shape[-2:]
+    return max(1, min(50, (50 << 16) // (height * width)))
+
+
+def grid(columns: dict[str, list[Picture]], labels: LabelSet | None = None) -> Picture:
     """Pictures in titled columns above a legend of the classes; every picture [H, W, 3] of one size.
 
-    Args:
-        scale: whole-number enlargement.
+    They are enlarged by whole numbers to 128 px at least, or shrunk to 256 px.
     """
     height, width = next(iter(columns.values()))[0].shape[:2]
     rows = max(len(column) for column in columns.values())
-    cell_h, cell_w, gap, head = height * scale, width * scale, 4, 22
+    scale = max(1, 128 // height) if height <= 256 else 256 / height
+    cell_h, cell_w, gap, head = round(height * scale), round(width * scale), 4, 22
     font = ImageFont.load_default(14)
     total_w = len(columns) * (cell_w + gap) + gap
     legend = _legend(labels, total_w, font) if labels else None

@@ -35,6 +35,7 @@ from evaluation.colour_only import fit_colour_only
 from evaluation.frozen_features import FrozenConfig, fit_frozen_features
 from evaluation.references import REFERENCES
 from evaluation.report import INVERSION, REPORT, draw_comparison, write_report
+from evaluation.rivals import RIVAL, read_rivals
 from evaluation.scoring import (
     BY_INVERSION,
     EXPORTED,
@@ -66,8 +67,8 @@ from teacher.stylegan2 import Generator
 RESULT = "comparison.json"
 PICTURE = "comparison.png"
 FROZEN = "frozen_features"
+GENERATED, HELD_OUT = "generated", "held_out"
 OWN_ROWS = (*TEACHERS, STUDENT, EXPORTED, *REFERENCES, FROZEN, "colour_only")
-RIVAL = "rivals."  # before the name of an input that is another exported segmenter
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,19 @@ class CompareStage:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the stage depends on: its settings, the recipe of `frozen_features`, test sets."""
+    """What the stage depends on: its settings, the recipe of `frozen_features`, test sets by name."""
 
     settings: CompareStage
     teacher: TeacherStage
     test_sets: Mapping[str, TestSet] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.test_sets:
+            if name in (GENERATED, HELD_OUT, RIVAL[:-1]) or name.endswith(INVERTED) or "." in name:
+                raise UserError(
+                    f"sources.test_sets: a set cannot be named {name}, which means something else; choose "
+                    "another name without dots."
+                )
 
 
 def compare(config: Comparison, folder: StageFolder) -> Result:
@@ -123,13 +132,17 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     """
     if not PartialState().is_main_process:
         return Result([], {})
+    if not (config.settings.held_out or config.test_sets or "test_annotations" in folder.inputs):
+        raise UserError(
+            "there is no test set: name sources.test_annotations or sources.test_sets, or raise "
+            "compare.held_out."
+        )
     labels = LabelSet.load(folder.inputs["labels"])
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
     shots = learned_from(folder.inputs["teacher"])
     samples, masks = samples.take(shots), masks[shots]
-    rivals = _rivals(folder)
-
+    rivals = read_rivals(folder, samples.images.shape[-1], labels, OWN_ROWS)
     device = PartialState().device
     generator = load_generator(folder.inputs["generator"], device)
     teacher = load_teacher(folder.inputs["teacher"], generator.features, labels.names).to(device)
@@ -137,7 +150,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     students = {name: load_student(path)[0].to(device) for name, path in networks.items()}
     see: Maps = students[STUDENT].maps
     if config.settings.maps:
-        see = load_maps(config.settings.maps, device)
+        see = load_maps(str(folder.inputs.get("maps", config.settings.maps)), device)
     guess = None
     if path := folder.inputs.get("encoder"):
         guess = load_encoder(path, generator, source)
@@ -147,9 +160,9 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     )  # fmt: skip
     frozen = {}
     if encoder := config.settings.frozen.encoder:
+        maps = load_maps(str(folder.inputs.get("frozen", encoder)), device)
         frozen[FROZEN] = fit_frozen_features(
-            load_maps(encoder, device), config.settings.frozen.size, samples.images.to(device), masks,
-            config.teacher, labels,
+            maps, config.settings.frozen.size, samples.images.to(device), masks, config.teacher, labels,
         )  # fmt: skip
     exported = folder.inputs["export"] / MODEL
     models: dict[str, Predict] = {
@@ -195,18 +208,6 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     return Result([RESULT, PICTURE, REPORT, *inversions], figures)
 
 
-def _rivals(folder: StageFolder) -> dict[str, Predict]:
-    """The exported segmenters of others by name, read before anything long begins."""
-    rivals = {}
-    for name, path in folder.inputs.items():
-        if name.startswith(RIVAL):
-            row = name.removeprefix(RIVAL)
-            if row in OWN_ROWS:
-                raise UserError(f"sources.rivals: {row} is a row of its own; choose another name.")
-            rivals[row] = onnx_predictor(path)
-    return rivals
-
-
 def _say(predict: Predict, pictures: Tensor, numbers: list[int]) -> Tensor:
     return predict(pictures[numbers])
 
@@ -226,10 +227,10 @@ def _test_sets(
         def by_features(numbers: list[int]) -> Tensor:
             return predict_samples(generator, teacher, tests.take(numbers))
 
-        yield "generated", Truth(tests.images, truths, {}), {TRUE_FEATURES: by_features}
+        yield GENERATED, Truth(tests.images, truths, {}), {TRUE_FEATURES: by_features}
     if settings.held_out:
         faces = RenderedFaces(settings.held_out_seed, settings.held_out, size, labels=labels)
-        yield "held_out", Truth(*faces.whole(), {}), {}
+        yield HELD_OUT, Truth(*faces.whole(), {}), {}
     for name, spec in config.test_sets.items():
         spec = spec.at({part: folder.inputs[f"{name}.{part}"] for part in spec.paths})
         yield name, read_test_set(name, spec, labels, size), {}

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.confusion import mean_iou
-
-_AT_ONCE = 50
+from datasets.pictures import at_once
 
 
 def boundary_iou(
@@ -29,7 +28,8 @@ def boundary_iou(
     """
     reach = max(1, round(thickness * math.hypot(*truth.shape[-2:])))
     shared, either, held = (torch.zeros(classes, dtype=torch.float64) for _ in range(3))
-    for true, said in zip(truth.split(_AT_ONCE), prediction.split(_AT_ONCE), strict=True):
+    step = at_once(truth)
+    for true, said in zip(truth.split(step), prediction.split(step), strict=True):
         counted = ((true >= 0) & (true < classes)).unsqueeze(1)
         edges = []
         for mask in (true, said):
@@ -44,7 +44,8 @@ def boundary_iou(
 def _inner_edge(masks: Tensor, reach: int) -> Tensor:
     """Pixels of masks [N, C, H, W] from which another class, or the outside, is in reach."""
     others = F.pad((~masks).float(), [reach] * 4, value=1.0)
-    return masks & (F.max_pool2d(others, 2 * reach + 1, 1) > 0)
+    side = 2 * reach + 1  # a square's largest: of the largest of its rows
+    return masks & (F.max_pool2d(F.max_pool2d(others, (1, side), 1), (side, 1), 1) > 0)
 
 
 @dataclass(frozen=True)

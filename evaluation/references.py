@@ -11,6 +11,7 @@ source.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,14 +22,15 @@ from tqdm import tqdm
 
 from datasets import Dataset
 from datasets.annotations import pick, read_samples, read_unlabelled
-from datasets.artifacts import Result, StageFolder, UserError, artifact_hash
+from datasets.artifacts import Result, StageFolder, UserError, artifact_hash, read_json
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels
 from datasets.transforms import Exact
+from evaluation.scoring import segment
 from student.data import Part
 from student.fit import train_network
-from student.network import Student, load_student, predictor
+from student.network import ARCHITECTURE, load_student, predictor
 from student.recipe import StudentStage
 
 REFERENCES = ("labels_alone", "supervised", "perfect_teacher")
@@ -62,6 +64,13 @@ class Supervised:
     faces: int
     seed: int
 
+    def __post_init__(self) -> None:
+        if self.faces <= self.recipe.held_back:
+            raise UserError(
+                f"compare.supervised is {self.faces}, and student.held_back takes "
+                f"{self.recipe.held_back} of them; raise it to the number of pseudo-labels."
+            )
+
 
 def recipe_of(student: StudentStage) -> StudentStage:
     """A student's recipe without what it says of its own pictures and labels."""
@@ -84,17 +93,8 @@ def train_labels_alone(config: LabelsAlone, folder: StageFolder) -> Result:
 
 
 def train_supervised(config: Supervised, folder: StageFolder) -> Result:
-    """Run the stage; reads the inputs `labels` and, for the size of its samples, `annotations`.
-
-    Raises:
-        UserError: there are too few faces.
-    """
-    labels, held_back = LabelSet.load(folder.inputs["labels"]), config.recipe.held_back
-    if config.faces <= held_back:
-        raise UserError(
-            f"compare.supervised is {config.faces}, and student.held_back takes {held_back} of them; "
-            "raise it to the number of pseudo-labels."
-        )
+    """Run the stage; reads the inputs `labels` and, for the size of its samples, `annotations`."""
+    labels = LabelSet.load(folder.inputs["labels"])
     size = read_unlabelled(folder.inputs["annotations"])[0].images.shape[-1]
     faces = RenderedFaces(config.seed, config.faces, size, labels=labels)
     items = (zip(*faces.__getitems__(some), strict=True) for some in _chunks(faces))
@@ -108,22 +108,25 @@ def train_perfect_teacher(config: StudentStage, folder: StageFolder) -> Result:
         UserError: the annotator tells other classes apart.
     """
     labels = LabelSet.load(folder.inputs["labels"])
-    annotate = predictor(_annotator(folder, labels))
+    check_annotator(folder.inputs["annotator"], labels)
+    annotate = predictor(load_student(folder.inputs["annotator"])[0].to(PartialState().device))
     source = PseudoLabels(folder.inputs["pseudo_labels"])
     images = (torch.stack([source[i].image for i in some]) for some in _chunks(source))
-    return _train(config, labels, ((some, annotate(some)) for some in images), folder)
+    return _train(config, labels, ((some, segment(annotate, some)) for some in images), folder)
 
 
-def _annotator(folder: StageFolder, labels: LabelSet) -> Student:
-    """The network that labels better than the teacher."""
-    path = folder.inputs["annotator"]
-    network, about = load_student(path)
-    if about["classes"] != list(labels.names):
+def check_annotator(path: Path, labels: LabelSet) -> None:
+    """See that a network that is to label better than the teacher has the run's classes.
+
+    Raises:
+        UserError: it has others.
+    """
+    classes = read_json(path / ARCHITECTURE)["classes"]
+    if classes != list(labels.names):
         raise UserError(
-            f"sources.annotator {path} tells {', '.join(about['classes'])} apart; it must have the "
-            f"run's classes, {', '.join(labels.names)}."
+            f"sources.annotator {path} tells {', '.join(classes)} apart; it must have the run's "
+            f"classes, {', '.join(labels.names)}."
         )
-    return network.to(PartialState().device)
 
 
 def _chunks(data: Dataset[Any]) -> Iterator[list[int]]:

@@ -215,7 +215,7 @@ def _beside(scored: Scored, chosen: list[int], labels: LabelSet) -> Picture:
             )
             for i in chosen
         ]
-    return grid(columns, scale=max(1, 128 // scored.pictures.shape[-1]))
+    return grid(columns)
 
 
 def _mistakes(picture: Tensor, truth: Tensor, said: Tensor, ignore_index: int) -> Picture:

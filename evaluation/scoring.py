@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datasets.confusion import confusion_matrix, confusion_of_each, iou_figures, mean_iou
 from datasets.labels import LabelSet
+from datasets.pictures import at_once
 from datasets.test_sets import Truth
 from evaluation.measures import boundary_iou, paired_bootstrap
 from student.network import Predict
@@ -21,7 +22,6 @@ Says = Callable[[list[int]], Tensor]  # numbers of pictures -> their label maps,
 STUDENT, EXPORTED = "student", "student_onnx"
 TRUE_FEATURES, BY_INVERSION = TEACHERS = "teacher", "teacher_by_inversion"
 INVERTED = "_inverted"  # ends the name of a set that has a row for the teacher by inversion
-_CHUNK = 50
 _WARM_UP = 3
 
 
@@ -96,26 +96,30 @@ class Scored:
         return float(same[self.truth < classes].float().mean())
 
 
+def segment(predict: Predict, pictures: Tensor) -> Tensor:
+    """What a model says of pictures [N, 3, H, W], as many at once as suit their size: [N, H, W]."""
+    return torch.cat([predict(some) for some in pictures.split(at_once(pictures))])
+
+
 def miou(predict: Predict, pictures: Tensor, truth: Tensor, classes: int) -> float:
     """Mean IoU of one model on pictures [N, 3, H, W]."""
-    masks = torch.cat([predict(chunk) for chunk in pictures.split(_CHUNK)])
-    return float(mean_iou(confusion_matrix(truth, masks, classes)))
+    return float(mean_iou(confusion_matrix(truth, segment(predict, pictures), classes)))
 
 
 def hardware() -> str:
-    """What the times are taken on."""
-    device = PartialState().device
-    if device.type == "cuda":
-        return torch.cuda.get_device_name()
-    return f"CPU, {torch.get_num_threads()} threads"
+    """What the times are taken on; what is exported runs on the CPU."""
+    cpu = f"CPU, {torch.get_num_threads()} threads"
+    if PartialState().device.type == "cuda":
+        return f"{torch.cuda.get_device_name()} (exported: {cpu})"
+    return cpu
 
 
 def score(given: Truth, says: Mapping[str, Says], timed: int) -> Scored:
     """Ask every model for all pictures of a set, then for `timed` of them one at a time."""
-    numbers = list(range(len(given.pictures)))
+    numbers, step = list(range(len(given.pictures))), at_once(given.pictures)
     masks, seconds = {}, {}
     for name, model in says.items():
-        parts = [numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK)]
+        parts = [numbers[start : start + step] for start in range(0, len(numbers), step)]
         masks[name] = torch.cat([model(part) for part in parts])
         taken = []
         for i in range(timed + _WARM_UP):

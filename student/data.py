@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from datasets import Dataset
+from datasets.artifacts import UserError
 from datasets.batches import EndlessBatches
 from datasets.overlap import ahead
 from datasets.transforms import Augmented, Sample
@@ -42,7 +43,11 @@ def batches(data: Augmented, order: EndlessBatches, workers: int) -> Iterator[Sa
     Work processes load and augment; without them a thread does, which may use the device as well.
     """
     if workers:
-        yield from DataLoader(data, batch_sampler=order, num_workers=workers, collate_fn=collate)
+        loader = DataLoader(data, batch_sampler=order, num_workers=workers, collate_fn=collate)
+        try:
+            yield from loader
+        except UserError as error:  # the loader puts the worker's traceback before its sentence
+            raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from None
         return
     with ThreadPoolExecutor(1) as thread:
         yield from ahead(thread, lambda keys: collate(data.__getitems__(keys)), order, 1)

@@ -19,7 +19,7 @@ from datasets.batches import EndlessBatches
 from datasets.confusion import confusion_matrix, iou_figures
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
-from datasets.pictures import show_confusion, show_predictions
+from datasets.pictures import at_once, show_confusion, show_predictions
 from datasets.pseudo_labels import PseudoLabels
 from datasets.state import Checkpoints, save_weights
 from datasets.transforms import Augmented, Exact
@@ -29,7 +29,6 @@ from student.network import ARCHITECTURE, WEIGHTS, Build, NetworkConfig, Student
 from student.recipe import StudentStage, learning_rate, mixed_precision
 
 LAST = "last.safetensors"
-_VALIDATION_CHUNK = 50
 
 
 def fit_student(
@@ -170,10 +169,8 @@ def validate(
     assert isinstance(data, Sized)
     network.eval()
     matrix = torch.zeros(len(labels), len(labels), dtype=torch.int64, device=accelerator.device)
-    chunks = [
-        range(s, min(s + _VALIDATION_CHUNK, len(data)))
-        for s in range(0, len(data), _VALIDATION_CHUNK)
-    ]
+    step = at_once(data[0].mask)
+    chunks = [range(s, min(s + step, len(data))) for s in range(0, len(data), step)]
     for chunk in chunks[accelerator.process_index :: accelerator.num_processes]:
         items = [data[i] for i in chunk]
         images = torch.stack([item.image for item in items]).to(accelerator.device)

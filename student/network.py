@@ -118,6 +118,24 @@ def _create(config: NetworkConfig, indices: Sequence[int]) -> Any:
         return create()
 
 
+def _placeless(config: NetworkConfig, encoder: nn.Module, architecture: str) -> NetworkConfig:
+    """The config that builds the same encoder without the place that its weights came from.
+
+    Raises:
+        UserError: timm's own network of that name is another one.
+    """
+    config = replace(config, encoder=architecture)
+    plain = build_encoder(replace(config, pretrained=False)).state_dict()
+    if {k: v.shape for k, v in plain.items()} != {
+        k: v.shape for k, v in encoder.state_dict().items()
+    }:
+        raise UserError(
+            f"student.network.encoder: the weights are of a changed {architecture} (model_args in its "
+            "config.json); take one that timm builds by that name alone."
+        )
+    return config
+
+
 def _is_nhwc(encoder: nn.Module) -> bool:
     """Whether its maps come as [B, h, w, C]."""
     return "NHWC" in str(getattr(encoder, "output_fmt", ""))
@@ -134,7 +152,7 @@ class Student(nn.Module):
         self.encoder = build_encoder(config)
         about: dict[str, Any] = getattr(self.encoder, "pretrained_cfg", None) or {}
         if ":" in config.encoder:  # the place of the weights; once trained, these are our own
-            config = replace(config, encoder=about["architecture"])
+            config = _placeless(config, self.encoder, about["architecture"])
         self.config = config
         channels: list[int] = self.encoder.feature_info.channels()  # type: ignore[union-attr, operator]
         strides: list[int] = self.encoder.feature_info.reduction()  # type: ignore[union-attr, operator]

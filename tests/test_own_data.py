@@ -9,9 +9,11 @@ import torch
 import yaml
 from PIL import Image
 
+from config import Config, smoke
 from datasets.artifacts import read_json
 from datasets.faces import CLASS_NAMES, render_faces
 from datasets.labels import LabelSet, read_mask, write_mask
+from evaluation.compare import CompareStage
 from tests.conftest import LABELS, ROOT, SIZE, run_cli
 from tests.teacher.foreign import make_tensors, write_nvidia
 
@@ -82,6 +84,14 @@ def test_three_masks_are_enough_and_smoke_is_short(chain, tmp_path):
     figures = read_json(tmp_path / "run/teacher/manifest.json")["figures"]
     assert list(figures) == ["its own samples"]
     assert read_json(tmp_path / "run/label/pseudo_labels.json")["count"] == 12
+
+
+def test_smoke_inverts_little():
+    """Fifty pictures by three hundred steps are hours on a processor."""
+    short = smoke(Config(compare=CompareStage(inverted=50))).compare
+    assert (short.inverted, short.inversion.steps, short.inversion.starts) == (2, 4, 8)
+    none = smoke(Config(compare=CompareStage(inverted=0))).compare
+    assert none.inverted == 0
 
 
 def test_from_a_pkl_and_three_labelme_files_to_an_exported_student(tmp_path, monkeypatch):

@@ -10,10 +10,47 @@ import torch
 from onnx import TensorProto, helper
 from safetensors.torch import load_file
 
-from datasets.artifacts import read_json, write_json
+from config import Config, Sources, references
+from datasets.artifacts import UserError, read_json, write_json
+from datasets.test_sets import TestSet
+from evaluation.compare import CompareStage, Comparison
+from pipeline import left_out
+from student.recipe import StudentStage
+from teacher.fit import TeacherStage
 from tests.conftest import run_cli
 
 REFERENCES = ("labels_alone", "supervised", "perfect_teacher")
+
+
+def network(kind, shape, node, given) -> bytes:
+    """An ONNX network of one operation."""
+    x = helper.make_tensor_value_info("x", kind, shape)
+    y = helper.make_tensor_value_info("y", kind, given)
+    graph = helper.make_graph([node], "g", [x], [y])
+    version = [helper.make_opsetid("", 13)]
+    return helper.make_model(graph, opset_imports=version, ir_version=9).SerializeToString()
+
+
+# Segmenters that this comparison cannot ask: as most are exported, for normalised pictures; with classes
+# in a dimension of their own; with numbers that are no classes of the run; for pictures of one size.
+_ANY = ["n", "h", "w", 3]
+FLOATS = network(
+    TensorProto.FLOAT, ["n", 3, 16, 16], helper.make_node("Relu", ["x"], ["y"]), ["n", 3, 16, 16]
+)
+LOGITS = network(
+    TensorProto.UINT8, _ANY, helper.make_node("Transpose", ["x"], ["y"], perm=[0, 3, 1, 2]),
+    ["n", 3, "h", "w"],
+)  # fmt: skip
+OTHER_CLASSES = network(
+    TensorProto.UINT8, _ANY, helper.make_node("ReduceMax", ["x"], ["y"], axes=[3], keepdims=0),
+    ["n", "h", "w"],
+)  # fmt: skip
+ONE_SIZE = network(
+    TensorProto.UINT8,
+    [1, 512, 512, 3],
+    helper.make_node("Identity", ["x"], ["y"]),
+    [1, 512, 512, 3],
+)
 
 
 @pytest.fixture
@@ -61,26 +98,77 @@ def test_labels_alone_sees_the_samples_that_the_teacher_saw(chain, finished, tmp
         assert torch.equal(weights["classify.weight"], whole["classify.weight"]) == same
 
 
-def test_too_few_faces_for_a_supervised_network_are_refused(chain, tmp_path):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "labels_alone was made with another config (config.shots: 0, now 1)"),
+        (("--run.overwrite", "true"), "labels_alone, which is not finished"),
+    ],
+)
+def test_references_that_were_trained_otherwise_are_not_compared(chain, run, options, said):
+    """Else the report would say one thing of them, and show another."""
     made = run_cli(
-        "supervised", "--config", chain.config, "--run.dir", tmp_path, "--compare.supervised", 8
+        "compare", "--config", chain.config, "--run.dir", run, "--teacher.shots", 1, *options
+    )
+    assert made.returncode == 2
+    assert said in made.stderr
+    assert (run / "compare/comparison.json").exists()
+
+
+def test_too_few_faces_for_a_supervised_network_are_refused_at_once(chain, tmp_path):
+    made = run_cli(
+        "distill",
+        "--config",
+        chain.config,
+        "--run.dir",
+        tmp_path / "run",
+        "--compare.supervised",
+        8,
     )
     assert made.returncode == 2
     assert "compare.supervised is 8" in made.stderr
+    assert not (tmp_path / "run").exists()
 
 
-def test_an_annotator_of_other_classes_is_refused(chain, run, student_folder, tmp_path):
+def test_pictures_that_are_not_stored_cannot_be_labelled_better(student_folder):
+    config = Config(
+        sources=Sources(annotator=student_folder, test_annotations=student_folder),
+        student=StudentStage(source="online"),
+    )
+    assert references(config) == ("labels_alone",)
+    assert "no stored pictures" in str(left_out("perfect_teacher", config))
+    assert left_out("labels_alone", config) is None
+
+
+@pytest.mark.parametrize("name", ["held_out", "rivals", "mine.too", "mine_inverted"])
+def test_names_of_test_sets_that_mean_something_else_are_refused(name, tmp_path):
+    test_set = TestSet(tmp_path, tmp_path)
+    with pytest.raises(UserError, match=f"a set cannot be named {name}"):
+        Comparison(CompareStage(), TeacherStage(), {name: test_set})
+
+
+def test_a_comparison_without_pictures_is_refused(chain, run):
+    made = run_cli(
+        "compare", "--config", chain.config, "--run.dir", run, "--run.overwrite", "true",
+        "--compare.held_out", 0, "--sources.test_annotations", "null",
+    )  # fmt: skip
+    assert made.returncode == 2, made.stderr
+    assert "there is no test set" in made.stderr
+
+
+def test_an_annotator_of_other_classes_is_refused_at_once(chain, student_folder, tmp_path):
     shutil.copytree(student_folder, tmp_path / "other")
     about = read_json(tmp_path / "other/student.json")
     write_json(
         tmp_path / "other/student.json", about | {"classes": [*about["classes"][:-1], "hat"]}
     )
     made = run_cli(
-        "perfect_teacher", "--config", chain.config, "--run.dir", run,
+        "distill", "--config", chain.config, "--run.dir", tmp_path / "run",
         "--sources.annotator", tmp_path / "other",
     )  # fmt: skip
     assert made.returncode == 2
     assert "sources.annotator" in made.stderr and "hat" in made.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_exported_segmenter_has_a_row(chain, finished, run):
@@ -103,7 +191,10 @@ def test_another_exported_segmenter_has_a_row(chain, finished, run):
     [
         ("student", None, "a row of its own"),
         ("theirs", b"no network", "no ONNX file that ONNX Runtime can run"),
-        ("theirs", "float", "takes x tensor(float)"),
+        ("theirs", FLOATS, "takes x tensor(float)"),
+        ("theirs", LOGITS, "gives [2, 3, 16, 16] for pictures"),
+        ("theirs", OTHER_CLASSES, "the run has 8: 0 background to 7 ear"),
+        ("theirs", ONE_SIZE, "does not take pictures [2, 3, 16, 16]"),
     ],
 )
 def test_a_rival_that_cannot_be_asked_is_refused(
@@ -112,7 +203,7 @@ def test_a_rival_that_cannot_be_asked_is_refused(
     file = finished / "export/student/student.onnx"
     if content is not None:
         file = tmp_path / "other.onnx"
-        file.write_bytes(content if isinstance(content, bytes) else taking_floats())
+        file.write_bytes(content)
     made = run_cli(
         "compare", "--config", chain.config, "--run.dir", run, "--run.overwrite", "true",
         "--sources.rivals", json.dumps({name: str(file)}),
@@ -120,12 +211,3 @@ def test_a_rival_that_cannot_be_asked_is_refused(
     assert made.returncode == 2, made.stderr
     assert message in made.stderr and "Traceback" not in made.stderr
     assert not (run / "compare/comparison.json").exists()
-
-
-def taking_floats() -> bytes:
-    """An ONNX network of normalised pictures, as most are exported."""
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 16, 16])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3, 16, 16])
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
-    version = [helper.make_opsetid("", 18)]
-    return helper.make_model(graph, opset_imports=version, ir_version=9).SerializeToString()

@@ -170,3 +170,11 @@ def test_weights_in_a_folder_of_ones_own_are_taken_and_not_needed_again(tmp_path
     assert about["network"]["encoder"] == "resnet10t"
     pictures = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     assert torch.equal(loaded(pictures), student(pictures))
+
+
+def test_changed_encoders_of_a_folder_are_refused(tmp_path):
+    """Without the folder nobody could build them again."""
+    changed = timm.create_model("resnet10t", stem_width=16)
+    timm.models.save_for_hf(changed, tmp_path, model_args={"stem_width": 16})
+    with pytest.raises(UserError, match="the weights are of a changed resnet10t"):
+        Student(NetworkConfig(f"local-dir:{tmp_path}", pretrained=True, levels=2), 5)

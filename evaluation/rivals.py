@@ -1,0 +1,63 @@
+"""Other people's exported segmenters beside the student: ONNX files that take and give what ours does."""
+
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from datasets.artifacts import StageFolder, UserError
+from datasets.labels import LabelSet
+from student.export import onnx_predictor
+from student.network import Predict
+
+RIVAL = "rivals."  # before the name of an input that is one
+
+
+def read_rivals(
+    folder: StageFolder, size: int, labels: LabelSet, taken: Collection[str]
+) -> dict[str, Predict]:
+    """The segmenters among a stage's inputs by name, each tried on pictures of `size`.
+
+    Args:
+        taken: names that no rival can have.
+
+    Raises:
+        UserError: one has such a name, cannot be read, or does not say what it should.
+    """
+    rivals: dict[str, Predict] = {}
+    for name, path in folder.inputs.items():
+        if name.startswith(RIVAL):
+            row = name.removeprefix(RIVAL)
+            if row in taken:
+                raise UserError(f"sources.rivals: {row} is a row of its own; choose another name.")
+            rivals[row] = partial(_ask, onnx_predictor(path), path, labels)
+            rivals[row](torch.zeros(2, 3, size, size, dtype=torch.uint8))
+    return rivals
+
+
+def _ask(predict: Predict, path: Path, labels: LabelSet, pictures: Tensor) -> Tensor:
+    """What another's segmenter says, checked.
+
+    Raises:
+        UserError: it does not take these pictures, or does not say a class for every pixel.
+    """
+    try:
+        masks = predict(pictures)
+    except Exception as error:  # ONNX Runtime has no common class for them
+        raise UserError(
+            f"{path} does not take pictures {list(pictures.shape)} as N, RGB, H, W ({error}); export it "
+            "for any number of pictures of any size."
+        ) from error
+    if masks.shape != (len(pictures), *pictures.shape[2:]):
+        raise UserError(
+            f"{path} gives {list(masks.shape)} for pictures {list(pictures.shape)}; a segmenter of this "
+            "comparison gives the number of a class for each pixel, [N, H, W]."
+        )
+    if int(masks.max()) >= len(labels):
+        raise UserError(
+            f"{path} says class {int(masks.max())}; the run has {len(labels)}: 0 {labels.names[0]} to "
+            f"{len(labels) - 1} {labels.names[-1]}."
+        )
+    return masks
