@@ -19,7 +19,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from config import Config, smoke
 from datasets.artifacts import UserError
-from pipeline import STAGES, distill, dry_run, input_path, left_out, run_stage, study
+from pipeline import distill, dry_run, left_out, run_stage, study
+from stages import STAGES, input_path
 from student.network import load_maps
 from teacher.prepare import (
     AnnotateOptions,
