@@ -94,6 +94,12 @@ def guesses(config: Config) -> bool:
     return config.encoder.images > 0 and config.compare.inverted > 0
 
 
+def has_test_set(config: Config) -> bool:
+    """Whether there is anything to compare on."""
+    sources = config.sources
+    return bool(sources.test_annotations or sources.test_sets or config.compare.held_out)
+
+
 def references(config: Config) -> tuple[str, ...]:
     """The networks that the comparison holds the student against: the stages that train them."""
     supervised = ("supervised",) if config.compare.supervised else ()

@@ -3,45 +3,90 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from accelerate import PartialState
 
-from config import Config, guesses, references, varied
+from config import Config, guesses, has_test_set, references, varied
 from datasets.annotations import count_samples
-from datasets.artifacts import CONFIG, MANIFEST, StageFolder, UserError, plain, read_json
-from datasets.labels import LabelSet
-from evaluation.references import REFERENCES, check_annotator
+from datasets.artifacts import (
+    CONFIG,
+    MANIFEST,
+    StageFolder,
+    UserError,
+    artifact_hash,
+    plain,
+    read_json,
+)
+from evaluation.references import REFERENCES
 from evaluation.study import summarise, variants
-from stages import STAGES, input_path
+from stages import STAGES, find_input, input_path, maker_of
 from student.export import add_page, has_page
-from student.formats import check_exportable
 from student.web.runtime import fetch_runtime
 
 
-def _open_folder(name: str, config: Config) -> StageFolder:
+def _open_folder(name: str, config: Config, overwrite: bool, **remedy: str) -> StageFolder:
     """Where a stage writes; its inputs must be finished."""
     inputs = {key: input_path(config, key) for key in STAGES[name].inputs(config)}
     asked = STAGES[name].config(config)
-    return StageFolder(config.run.dir / name, name, asked, inputs, config.run.overwrite)
+    return StageFolder(config.run.dir / name, name, asked, inputs, overwrite, **remedy)
+
+
+def _check(name: str, config: Config) -> None:
+    """Refuse what could only fail.
+
+    Raises:
+        UserError: an option is wrong, or what comes from outside of the run is not there.
+    """
+    STAGES[name].config(config)
+    for key in STAGES[name].inputs(config):
+        if not maker_of(config, key) and not (path := input_path(config, key)).exists():
+            raise UserError(f"{path} does not exist; check the option or the config that names it.")
+    STAGES[name].check(config)
+
+
+def _check_input(name: str, maker: str, config: Config) -> None:
+    """See that an input which the run makes is finished, and is what it says it is.
+
+    Raises:
+        UserError: it is not finished; it was made from what has changed since; or it is a reference that
+            was trained otherwise than this config asks, which a report would not show.
+    """
+    path = config.run.dir / maker
+    if not (path / MANIFEST).exists():
+        raise UserError(
+            f"the stage `{name}` needs {path}, which is not finished: run `train.py {maker}` "
+            "with the same config first, or `train.py distill` for all stages."
+        )
+    remedy = f"run `train.py {maker} --run.overwrite true` with this config, or `distill` with it"
+    for key, made_from in read_json(path / CONFIG)["inputs"].items():
+        source = find_input(config, key)
+        if source and not _is_still(source, made_from):
+            raise UserError(
+                f"the stage `{name}` needs {path}, which was made from another {source}: {remedy}."
+            )
+    if maker in REFERENCES:
+        _open_folder(maker, config, overwrite=False, remedy=remedy).is_done()
+
+
+def _is_still(path: Path, known: str) -> bool:
+    """Whether an artefact has the hash that it had; what was made from one that is gone stays."""
+    try:
+        return artifact_hash(path) == known
+    except UserError:
+        return True
 
 
 def run_stage(name: str, config: Config) -> None:
     """Run one stage, unless it is done already."""
     stage, state = STAGES[name], PartialState()
     for key in stage.inputs(config):
-        maker, path = {"pseudo_labels": "label"}.get(key, key), input_path(config, key)
-        made_here = maker in STAGES and path == config.run.dir / maker
-        finished = not made_here or (path / MANIFEST).exists()
-        # A report that says how the references were trained must not be about other ones.
-        if finished and maker in REFERENCES:
-            finished = _open_folder(maker, config).is_done()
-        if not finished:
-            raise UserError(
-                f"the stage `{name}` needs {path}, which is not finished: run `train.py {maker}` "
-                "with the same config first, or `train.py distill` for all stages."
-            )
-    folder = _open_folder(name, config)
+        if maker := maker_of(config, key):
+            _check_input(name, maker, config)
+    folder = _open_folder(name, config, config.run.overwrite)
     done = folder.is_done()
+    if not done:
+        _check(name, config)
     page = name == "export" and config.export.web and not (done and has_page(folder.path))
     runtime = fetch_runtime() if page and state.is_main_process else None
     state.wait_for_everyone()  # all ranks have looked before one begins to write
@@ -61,14 +106,9 @@ def run_stage(name: str, config: Config) -> None:
 def distill(config: Config) -> None:
     """All stages in order; a generator that the config gives is not trained."""
     # What can be said now is not said after hours of work.
-    chain = [name for name in STAGES if left_out(name, config) is None]
-    for name in chain:
-        STAGES[name].config(config)
-    labels = LabelSet.load(config.sources.labels)
-    if "perfect_teacher" in chain:
-        check_annotator(input_path(config, "annotator"), labels)
-    if not (config.run.dir / "student" / CONFIG).exists():
-        check_exportable(config.student.network, len(labels))
+    for name in STAGES:
+        if left_out(name, config) is None:
+            _check(name, config)
     if (
         config.export.web
         and PartialState().is_main_process
@@ -85,8 +125,7 @@ def distill(config: Config) -> None:
 
 def left_out(name: str, config: Config) -> str | None:
     """Why `distill` does without a stage, empty where few want it; None if it runs."""
-    sources = config.sources
-    sets = sources.test_annotations or sources.test_sets or config.compare.held_out
+    sources, sets = config.sources, has_test_set(config)
     if name == "generator" and sources.generator:
         return f"given, {sources.generator}"
     if name == "label" and config.student.source == "online":
@@ -106,6 +145,7 @@ def dry_run(names: list[str], config: Config) -> None:
     print(json.dumps(plain(config), indent=2))
     for name in names:
         stage = STAGES[name]
+        stage.config(config)  # refuses what is wrong in it
         reads = [str(input_path(config, key)) for key in stage.inputs(config)]
         print(f"{name}: reads {', '.join(reads) or 'nothing'}")
         print(f"{' ' * len(name)}  writes {config.run.dir / name}: {stage.writes}")

@@ -8,23 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 
-from config import Config, guesses, references
+from config import Config, guesses, has_test_set, references
 from datasets.artifacts import CONFIG, MANIFEST, Result, StageFolder, UserError, read_json
-from evaluation.compare import Comparison, compare
+from datasets.labels import LabelSet
+from evaluation.compare import OWN_ROWS, Comparison, compare
 from evaluation.references import (
     LabelsAlone,
     Supervised,
+    check_annotator,
     recipe_of,
     train_labels_alone,
     train_perfect_teacher,
     train_supervised,
 )
-from evaluation.rivals import RIVAL
+from evaluation.rivals import RIVAL, try_rival
 from student.export import ExportStage, export_student
 from student.fit import fit_student
-from student.network import load_encoder
+from student.formats import check_exportable
+from student.network import load_encoder, load_maps
 from student.recipe import StudentStage
 from teacher.adversarial import train_generator
 from teacher.encoder import train_encoder
@@ -34,12 +38,21 @@ from teacher.label import Labeller, LabelStage, OnlineSamples, label_samples
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: its function, the part of the config it depends on, and the names of its inputs."""
+    """A stage.
+
+    Attributes:
+        run: its function.
+        config: the part of a run's config that it depends on.
+        inputs: names of what it reads.
+        writes: its files, for people.
+        check: refuses what could only fail, before hours of work and before anything is replaced.
+    """
 
     run: Callable[[Any, StageFolder], Result]
     config: Callable[[Config], Any]
     inputs: Callable[[Config], tuple[str, ...]]
     writes: str
+    check: Callable[[Config], None] = lambda config: None
 
 
 def _optional(config: Config, name: str) -> tuple[str, ...]:
@@ -111,10 +124,27 @@ def _export_student(config: ExportStage | OnlineExport, folder: StageFolder) -> 
     return export_student(config.export, folder, online)
 
 
-# Networks of the comparison that may be folders: inputs then, known by their contents.
-NETWORKS: dict[str, Callable[[Config], str]] = {
-    "maps": lambda c: c.compare.maps, "frozen": lambda c: c.compare.frozen.encoder,
-}  # fmt: skip
+def _check_export(config: Config) -> None:
+    """A student that is not trained yet can be exported."""
+    if not (config.run.dir / "student" / CONFIG).exists():
+        check_exportable(config.student.network, len(LabelSet.load(config.sources.labels)))
+
+
+def _check_compare(config: Config) -> None:
+    """What the comparison is given from elsewhere is there and can be used."""
+    sources, settings = config.sources, config.compare
+    if not has_test_set(config):
+        raise UserError(
+            "there is no test set: name sources.test_annotations or sources.test_sets, or raise "
+            "compare.held_out."
+        )
+    for name, path in sources.rivals.items():
+        if name in OWN_ROWS:
+            raise UserError(f"sources.rivals: {name} is a row of its own; choose another name.")
+        try_rival(path, LabelSet.load(sources.labels))
+    for network in filter(None, (settings.maps, settings.frozen.encoder)):
+        load_maps(network, torch.device("cpu"))
+
 
 # A student leaves these, and so does every network like it.
 _STUDENT_FILES = "student.safetensors, last.safetensors, student.json"
@@ -148,6 +178,7 @@ STAGES = {
         _export_inputs,
         "student/: student.onnx, student.pt2, model.safetensors, labels.json, README.md, ...; with --web "
         "web/index.html",
+        _check_export,
     ),
     "encoder": Stage(
         train_encoder, lambda c: c.encoder, lambda c: ("generator",),
@@ -169,22 +200,41 @@ STAGES = {
         train_perfect_teacher, lambda c: recipe_of(c.student),
         lambda c: ("labels", "pseudo_labels", "annotator"),
         _STUDENT_FILES,
+        lambda c: check_annotator(input_path(c, "annotator"), LabelSet.load(c.sources.labels)),
     ),
     "compare": Stage(
         compare,
         lambda c: Comparison(
-            c.compare, c.teacher, {n: t.without_paths() for n, t in c.sources.test_sets.items()}
+            c.compare.without_folders(), c.teacher,
+            {name: given.without_paths() for name, given in c.sources.test_sets.items()},
         ),
         lambda c: (
             "labels", "generator", "annotations", *_optional(c, "test_annotations"),
             "teacher", "student", "export", *references(c), *(("encoder",) if guesses(c) else ()),
-            *(name for name, source in NETWORKS.items() if Path(source(c)).is_dir() and source(c)),
+            *c.compare.folders,
             *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
             *(RIVAL + name for name in c.sources.rivals),
         ),
         "comparison.json, report.html, comparison.png",
+        _check_compare,
     ),
 }  # fmt: skip
+
+
+def maker_of(config: Config, name: str) -> str | None:
+    """The stage of the run that makes an input, if one does."""
+    maker = {"pseudo_labels": "label"}.get(name, name)
+    made = maker in STAGES and input_path(config, name) == config.run.dir / maker
+    return maker if made else None
+
+
+def find_input(config: Config, name: str) -> Path | None:
+    """Where an input lies, if the config still names it and it is still there."""
+    try:
+        path = input_path(config, name)
+    except (UserError, KeyError, AttributeError):  # of a config that had more
+        return None
+    return path if path.exists() else None
 
 
 def input_path(config: Config, name: str) -> Path:
@@ -195,8 +245,8 @@ def input_path(config: Config, name: str) -> Path:
         return config.run.dir / "label"
     if name in STAGES:
         return config.run.dir / name
-    if name in NETWORKS:
-        return Path(NETWORKS[name](config))
+    if name in config.compare.folders:
+        return config.compare.folders[name]
     if name.startswith(RIVAL):
         return config.sources.rivals[name.removeprefix(RIVAL)]
     if "." in name:

@@ -80,7 +80,7 @@ def _expand(arguments: list[str]) -> list[str]:
 
 
 def start_processes() -> None:
-    """Find this process's device, and the other processes of the run."""
+    """Find this process's device and the other processes of the run; say what float32 means."""
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
     # One process may work for long while the others wait for it.
     PartialState(cpu=on_cpu, timeout=timedelta(hours=12))

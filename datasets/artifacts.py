@@ -109,7 +109,7 @@ def artifact_hash(path: Path) -> str:
         return hash_file(path)
     if not path.exists():
         raise UserError(f"{path} does not exist; check the option or the config that names it.")
-    if (path / CONFIG).exists():
+    if (path / CONFIG).exists() and "stage" in read_json(path / CONFIG):
         if not (path / MANIFEST).exists():
             raise UserError(f"{path} has no {MANIFEST}: the stage that makes it has not finished.")
         manifest = read_json(path / MANIFEST)

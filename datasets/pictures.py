@@ -20,7 +20,7 @@ Picture = npt.NDArray[np.uint8]
 def at_once(pictures: Tensor) -> int:
     """How many of the pictures or masks [..., H, W] a network is shown at once: fewer of large ones.
 
-    What a network holds of a batch stays below that of fifty pictures of 256 px.
+    Together they have no more pixels than fifty of 256 px, unless a single one has.
     """
     height, width = pictures.shape[-2:]
     return max(1, min(50, (50 << 16) // (height * width)))
@@ -29,7 +29,7 @@ def at_once(pictures: Tensor) -> int:
 def grid(columns: dict[str, list[Picture]], labels: LabelSet | None = None) -> Picture:
     """Pictures in titled columns above a legend of the classes; every picture [H, W, 3] of one size.
 
-    They are enlarged by whole numbers to 128 px at least, or shrunk to 256 px.
+    They are enlarged by whole numbers, to 128 px at most, or shrunk to 256 px.
     """
     height, width = next(iter(columns.values()))[0].shape[:2]
     rows = max(len(column) for column in columns.values())

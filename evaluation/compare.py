@@ -8,8 +8,9 @@ are about the same pictures.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from time import monotonic
 
 from accelerate import PartialState
@@ -35,7 +36,7 @@ from evaluation.colour_only import fit_colour_only
 from evaluation.frozen_features import FrozenConfig, fit_frozen_features
 from evaluation.references import REFERENCES
 from evaluation.report import INVERSION, REPORT, draw_comparison, write_report
-from evaluation.rivals import RIVAL, read_rivals
+from evaluation.rivals import RIVAL, open_rival
 from evaluation.scoring import (
     BY_INVERSION,
     EXPORTED,
@@ -53,6 +54,8 @@ from student.export import MODEL, onnx_predictor
 from student.network import (
     WEIGHTS,
     Predict,
+    elsewhere,
+    folder_of,
     load_maps,
     load_student,
     predictor,
@@ -83,9 +86,8 @@ class CompareStage:
         inverted: pictures of each set, the first ones, whose features the teacher gets by inversion; 0
             for none.
         inversion: how.
-        maps: the network in whose feature maps its perceptual distance is taken: a finished student
-            folder, or a timm model, whose pretrained weights are downloaded the first time; none for the
-            run's own student.
+        maps: the network in whose feature maps its perceptual distance is taken, named as the encoder of
+            `frozen`; none for the run's own student.
         frozen: the encoder of the row `frozen_features`.
         shown: pictures of each test set in `comparison.png`, the first ones.
         timed: pictures over which the seconds per image are taken (median, one at a time).
@@ -104,6 +106,25 @@ class CompareStage:
 
     def __post_init__(self) -> None:
         require_counts("compare", self, "shown", "timed")
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Networks that lie in folders, by the name of the input that each is."""
+        named = {"maps": folder_of(self.maps), "frozen": folder_of(self.frozen.encoder)}
+        return {name: path for name, path in named.items() if path}
+
+    def without_folders(self) -> "CompareStage":
+        """What is left when they move: stages know their inputs by content."""
+        return self.at(dict.fromkeys(self.folders, Path()))
+
+    def at(self, folders: Mapping[str, Path]) -> "CompareStage":
+        """The same with these networks in other folders."""
+        maps, encoder = self.maps, self.frozen.encoder
+        if "maps" in folders:
+            maps = elsewhere(maps, folders["maps"])
+        if "frozen" in folders:
+            encoder = elsewhere(encoder, folders["frozen"])
+        return replace(self, maps=maps, frozen=replace(self.frozen, encoder=encoder))
 
 
 @dataclass(frozen=True)
@@ -132,37 +153,37 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     """
     if not PartialState().is_main_process:
         return Result([], {})
-    if not (config.settings.held_out or config.test_sets or "test_annotations" in folder.inputs):
-        raise UserError(
-            "there is no test set: name sources.test_annotations or sources.test_sets, or raise "
-            "compare.held_out."
-        )
+    settings = config.settings.at(folder.inputs)
     labels = LabelSet.load(folder.inputs["labels"])
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
     shots = learned_from(folder.inputs["teacher"])
     samples, masks = samples.take(shots), masks[shots]
-    rivals = read_rivals(folder, samples.images.shape[-1], labels, OWN_ROWS)
+    rivals = {
+        name.removeprefix(RIVAL): open_rival(path, labels)
+        for name, path in folder.inputs.items()
+        if name.startswith(RIVAL)
+    }
     device = PartialState().device
     generator = load_generator(folder.inputs["generator"], device)
     teacher = load_teacher(folder.inputs["teacher"], generator.features, labels.names).to(device)
     networks = {n: folder.inputs[n] for n in (STUDENT, *REFERENCES) if n in folder.inputs}
     students = {name: load_student(path)[0].to(device) for name, path in networks.items()}
     see: Maps = students[STUDENT].maps
-    if config.settings.maps:
-        see = load_maps(str(folder.inputs.get("maps", config.settings.maps)), device)
+    if settings.maps:
+        see = load_maps(settings.maps, device)
     guess = None
     if path := folder.inputs.get("encoder"):
         guess = load_encoder(path, generator, source)
     colour_only = fit_colour_only(
         samples.images.to(device), masks.to(device), len(labels), labels.ignore_index,
-        config.settings.seed,
+        settings.seed,
     )  # fmt: skip
     frozen = {}
-    if encoder := config.settings.frozen.encoder:
-        maps = load_maps(str(folder.inputs.get("frozen", encoder)), device)
+    if settings.frozen.encoder:
+        maps = load_maps(settings.frozen.encoder, device)
         frozen[FROZEN] = fit_frozen_features(
-            maps, config.settings.frozen.size, samples.images.to(device), masks, config.teacher, labels,
+            maps, settings.frozen.size, samples.images.to(device), masks, config.teacher, labels,
         )  # fmt: skip
     exported = folder.inputs["export"] / MODEL
     models: dict[str, Predict] = {
@@ -177,11 +198,11 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     sets: dict[str, Scored] = {}
     for name, given, says in _test_sets(config, folder, labels, generator, teacher):
         says |= {model: partial(_say, predict, given.pictures) for model, predict in models.items()}
-        sets[name] = score(given, says, config.settings.timed)
-        if count := config.settings.inverted:
+        sets[name] = score(given, says, settings.timed)
+        if count := settings.inverted:
             sets[name + INVERTED] = _with_inversion(
                 name, sets[name].first(count), generator, teacher, see, guess,
-                config.settings, folder,
+                settings, folder,
             )  # fmt: skip
 
     hashes = {
@@ -197,7 +218,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
         "hashes": hashes, "test_sets": tests,
     }  # fmt: skip
     write_json(folder.path / RESULT, result)
-    save_sheet(draw_comparison(sets, labels, config.settings.shown), folder.path / PICTURE)
+    save_sheet(draw_comparison(sets, labels, settings.shown), folder.path / PICTURE)
     write_report(folder, result, sets, labels)
     print_tables(result)
     figures = {

@@ -88,8 +88,7 @@ def train_labels_alone(config: LabelsAlone, folder: StageFolder) -> Result:
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
     chosen = pick(len(samples), config.shots, config.draw)
     annotated = Exact(TensorDataset(samples.images[chosen], masks[chosen]))
-    recipe = replace(config.recipe, held_back=len(annotated))
-    return train_network(recipe, labels, annotated, annotated, folder)
+    return train_network(config.recipe, labels, annotated, annotated, folder)
 
 
 def train_supervised(config: Supervised, folder: StageFolder) -> Result:

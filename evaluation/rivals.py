@@ -1,13 +1,12 @@
 """Other people's exported segmenters beside the student: ONNX files that take and give what ours does."""
 
-from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from datasets.artifacts import StageFolder, UserError
+from datasets.artifacts import UserError
 from datasets.labels import LabelSet
 from student.export import onnx_predictor
 from student.network import Predict
@@ -15,26 +14,23 @@ from student.network import Predict
 RIVAL = "rivals."  # before the name of an input that is one
 
 
-def read_rivals(
-    folder: StageFolder, size: int, labels: LabelSet, taken: Collection[str]
-) -> dict[str, Predict]:
-    """The segmenters among a stage's inputs by name, each tried on pictures of `size`.
-
-    Args:
-        taken: names that no rival can have.
+def open_rival(path: Path, labels: LabelSet) -> Predict:
+    """Another's segmenter, which says what is wrong with it when it is asked.
 
     Raises:
-        UserError: one has such a name, cannot be read, or does not say what it should.
+        UserError: it cannot be read, or takes something else.
     """
-    rivals: dict[str, Predict] = {}
-    for name, path in folder.inputs.items():
-        if name.startswith(RIVAL):
-            row = name.removeprefix(RIVAL)
-            if row in taken:
-                raise UserError(f"sources.rivals: {row} is a row of its own; choose another name.")
-            rivals[row] = partial(_ask, onnx_predictor(path), path, labels)
-            rivals[row](torch.zeros(2, 3, size, size, dtype=torch.uint8))
-    return rivals
+    return partial(_ask, onnx_predictor(path), path, labels)
+
+
+def try_rival(path: Path, labels: LabelSet, size: int = 64) -> None:
+    """Ask it for two pictures of noise.
+
+    Raises:
+        UserError: it cannot be read, or does not say what it should.
+    """
+    noise = torch.randint(256, (2, 3, size, size), generator=torch.Generator().manual_seed(0))
+    open_rival(path, labels)(noise.to(torch.uint8))
 
 
 def _ask(predict: Predict, path: Path, labels: LabelSet, pictures: Tensor) -> Tensor:

@@ -53,10 +53,10 @@ def fit_student(
             "student.targets is soft, but there are hard labels only: set label.top_k to the number of "
             f"classes, {len(labels)}, or to some of the best ones, and run `label` again."
         )
-    if not 0 < config.held_back < len(source):
+    if config.held_back >= len(source):
         raise UserError(
-            f"student.held_back is {config.held_back}; it must be above 0 and below the "
-            f"{len(source)} pictures of the source."
+            f"student.held_back is {config.held_back}; it must be below the {len(source)} pictures of the "
+            "source."
         )
     border = len(source) - config.held_back
     training, held_back = Part(source, range(border)), Part(source, range(border, len(source)))

@@ -27,6 +27,8 @@ from datasets.state import load_weights
 WEIGHTS = "student.safetensors"
 ARCHITECTURE = "student.json"
 
+_LOCAL = "local-dir:"  # timm's word before a folder
+
 Predict = Callable[[Tensor], Tensor]  # uint8 pictures [N, 3, H, W] -> label maps, uint8 [N, H, W]
 
 
@@ -92,7 +94,7 @@ def build_encoder(config: NetworkConfig) -> nn.Module:
 
 def _not_to_be_had(config: NetworkConfig, error: OSError) -> str:
     """What to do where an encoder's files are neither here nor to be downloaded."""
-    if config.encoder.startswith("local-dir:"):
+    if config.encoder.startswith(_LOCAL):
         return (
             f"student.network.encoder {config.encoder!r} cannot be read ({error}); that folder is to hold "
             "what timm.models.save_for_hf writes, config.json and the weights."
@@ -125,14 +127,21 @@ def _placeless(config: NetworkConfig, encoder: nn.Module, architecture: str) -> 
         UserError: timm's own network of that name is another one.
     """
     config = replace(config, encoder=architecture)
-    plain = build_encoder(replace(config, pretrained=False)).state_dict()
-    if {k: v.shape for k, v in plain.items()} != {
-        k: v.shape for k, v in encoder.state_dict().items()
-    }:
+    plain = build_encoder(replace(config, pretrained=False)).eval()
+    noise, same = torch.rand(1, 3, 64, 64), False
+    try:
+        plain.load_state_dict(encoder.state_dict())
+        with torch.no_grad():
+            pairs = zip(plain(noise), encoder.eval()(noise), strict=True)
+            same = all(torch.equal(*pair) for pair in pairs)
+    except RuntimeError:  # shapes differ
+        pass
+    if not same:
         raise UserError(
             f"student.network.encoder: the weights are of a changed {architecture} (model_args in its "
             "config.json); take one that timm builds by that name alone."
         )
+    encoder.train()
     return config
 
 
@@ -258,11 +267,23 @@ def predictor(network: nn.Module) -> Predict:
     return predict
 
 
+def folder_of(source: str) -> Path | None:
+    """Where the network of `load_maps` lies, if that is in a folder: then its contents say which it is."""
+    folder = Path(source.removeprefix(_LOCAL))
+    return folder if source and folder.is_dir() else None
+
+
+def elsewhere(source: str, folder: Path) -> str:
+    """The same network with its folder at another place."""
+    return f"{_LOCAL if source.startswith(_LOCAL) else ''}{folder}"
+
+
 def load_maps(source: str, device: torch.device) -> Callable[[Tensor], list[Tensor]]:
     """An encoder's maps as a measure of pictures: [N, 3, H, W] in [0, 255] -> maps [N, C, h, w].
 
     Args:
-        source: a finished student folder, or the name of a timm model with pretrained weights.
+        source: a finished student folder, or the name of a timm model with pretrained weights:
+            `local-dir:FOLDER` where they lie in a folder.
     """
     if Path(source).is_dir():
         network = load_student(Path(source))[0]
@@ -272,7 +293,7 @@ def load_maps(source: str, device: torch.device) -> Callable[[Tensor], list[Tens
         except UserError as error:
             raise UserError(
                 f"{source!r} is neither a finished student folder nor a timm model whose pretrained "
-                f"weights can be had ({error.__cause__}); name another, or go online "
+                f"weights can be had ({error.__cause__ or error}); name another, or go online "
                 "once to fill timm's cache."
             ) from error
     return network.eval().requires_grad_(False).to(device).maps

@@ -71,7 +71,8 @@ class AnnotateOptions:
         out: folder for the annotated samples.
         inversion: how the latents of photographs are found.
         maps: a network in whose feature maps they are compared as well: a finished student folder, or
-            the name of a timm model, whose pretrained weights are downloaded the first time.
+            a timm model, whose pretrained weights are downloaded the first time or, as
+            `local-dir:FOLDER`, lie in a folder.
         guess: a finished folder of the stage `encoder`, from whose guess their inversion may start.
     """
 
@@ -192,7 +193,8 @@ def annotate(
         print(f"these are photographs: looking for the latents that draw them ({len(labelled)})")
         maps, guess, by = None, None, {"generator": source}
         if options.maps:
-            maps, folder = load_maps(options.maps, generator.w_mean.device), Path(options.maps)
+            maps = load_maps(options.maps, generator.w_mean.device)
+            folder = Path(options.maps.removeprefix("local-dir:"))
             by["maps"] = artifact_hash(folder) if folder.is_dir() else options.maps
         if options.guess:
             guess = load_encoder(options.guess, generator, source)

@@ -14,12 +14,12 @@ from config import Config, Sources, references
 from datasets.artifacts import UserError, read_json, write_json
 from datasets.test_sets import TestSet
 from evaluation.compare import CompareStage, Comparison
+from evaluation.frozen_features import FrozenConfig
+from evaluation.references import REFERENCES
 from pipeline import left_out
 from student.recipe import StudentStage
 from teacher.fit import TeacherStage
 from tests.conftest import run_cli
-
-REFERENCES = ("labels_alone", "supervised", "perfect_teacher")
 
 
 def network(kind, shape, node, given) -> bytes:
@@ -98,21 +98,30 @@ def test_labels_alone_sees_the_samples_that_the_teacher_saw(chain, finished, tmp
         assert torch.equal(weights["classify.weight"], whole["classify.weight"]) == same
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ((), "labels_alone was made with another config (config.shots: 0, now 1)"),
-        (("--run.overwrite", "true"), "labels_alone, which is not finished"),
-    ],
-)
-def test_references_that_were_trained_otherwise_are_not_compared(chain, run, options, said):
+@pytest.mark.parametrize("overwrite", ["true", "false"])
+def test_references_that_were_trained_otherwise_are_not_compared(chain, run, overwrite):
     """Else the report would say one thing of them, and show another."""
     made = run_cli(
-        "compare", "--config", chain.config, "--run.dir", run, "--teacher.shots", 1, *options
-    )
+        "compare", "--config", chain.config, "--run.dir", run, "--teacher.shots", 1,
+        "--run.overwrite", overwrite,
+    )  # fmt: skip
     assert made.returncode == 2
-    assert said in made.stderr
+    assert "labels_alone was made with another config (config.shots: 0, now 1)" in made.stderr
+    assert "run `train.py labels_alone --run.overwrite true`" in made.stderr
     assert (run / "compare/comparison.json").exists()
+
+
+def test_a_student_of_an_older_teacher_is_not_compared_with_the_new_one(chain, run):
+    common = ("--config", chain.config, "--run.dir", run, "--run.overwrite", "true")
+    made = run_cli("teacher", *common, "--teacher.epochs", 2)
+    assert made.returncode == 0, made.stderr
+    made = run_cli("student", *common)
+    assert made.returncode == 2
+    assert "label, which was made from another" in made.stderr
+    assert "run `train.py label --run.overwrite true`" in made.stderr
+    shutil.rmtree(run / "teacher")  # what was made from it stays
+    made = run_cli("student", *common)
+    assert "done already" in made.stdout, made.stderr
 
 
 def test_too_few_faces_for_a_supervised_network_are_refused_at_once(chain, tmp_path):
@@ -147,6 +156,17 @@ def test_names_of_test_sets_that_mean_something_else_are_refused(name, tmp_path)
         Comparison(CompareStage(), TeacherStage(), {name: test_set})
 
 
+@pytest.mark.parametrize("word", ["", "local-dir:"])
+def test_networks_in_folders_are_known_by_their_contents(student_folder, tmp_path, word):
+    """So that they may be moved."""
+    here = CompareStage(maps=f"{word}{student_folder}", frozen=FrozenConfig("resnet10t"))
+    assert here.folders == {"maps": student_folder}
+    moved = shutil.copytree(student_folder, tmp_path / "moved")
+    there = CompareStage(maps=f"{word}{moved}", frozen=FrozenConfig("resnet10t"))
+    assert here.without_folders() == there.without_folders() != here
+    assert here.without_folders().at(there.folders) == there
+
+
 def test_a_comparison_without_pictures_is_refused(chain, run):
     made = run_cli(
         "compare", "--config", chain.config, "--run.dir", run, "--run.overwrite", "true",
@@ -154,6 +174,7 @@ def test_a_comparison_without_pictures_is_refused(chain, run):
     )  # fmt: skip
     assert made.returncode == 2, made.stderr
     assert "there is no test set" in made.stderr
+    assert (run / "compare/comparison.json").exists()
 
 
 def test_an_annotator_of_other_classes_is_refused_at_once(chain, student_folder, tmp_path):
@@ -179,7 +200,8 @@ def test_another_exported_segmenter_has_a_row(chain, finished, run):
         "--sources.rivals", json.dumps({"theirs": str(finished / "export/student/student.onnx")}),
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    assert "labels_alone" not in made.stderr  # no progress bar of its training
+    for kept in ("labels_alone/manifest.json", "student/manifest.json"):
+        assert (run / kept).stat().st_mtime_ns == (finished / kept).stat().st_mtime_ns
     result = read_json(run / "compare/comparison.json")
     rows = result["test_sets"]["held_out"]["models"]
     assert rows["theirs"]["confusion"] == rows["student_onnx"]["confusion"]
@@ -192,10 +214,11 @@ def test_another_exported_segmenter_has_a_row(chain, finished, run):
         ("student", None, "a row of its own"),
         ("theirs", b"no network", "no ONNX file that ONNX Runtime can run"),
         ("theirs", FLOATS, "takes x tensor(float)"),
-        ("theirs", LOGITS, "gives [2, 3, 16, 16] for pictures"),
+        ("theirs", LOGITS, "gives [2, 3, 64, 64] for pictures"),
         ("theirs", OTHER_CLASSES, "the run has 8: 0 background to 7 ear"),
-        ("theirs", ONE_SIZE, "does not take pictures [2, 3, 16, 16]"),
+        ("theirs", ONE_SIZE, "does not take pictures [2, 3, 64, 64]"),
     ],
+    ids=["own row", "no ONNX", "floats", "logits", "other classes", "one size"],
 )
 def test_a_rival_that_cannot_be_asked_is_refused(
     chain, finished, run, tmp_path, name, content, message
@@ -210,4 +233,4 @@ def test_a_rival_that_cannot_be_asked_is_refused(
     )  # fmt: skip
     assert made.returncode == 2, made.stderr
     assert message in made.stderr and "Traceback" not in made.stderr
-    assert not (run / "compare/comparison.json").exists()
+    assert (run / "compare/comparison.json").exists()  # nothing is replaced by what is refused

@@ -172,9 +172,10 @@ def test_weights_in_a_folder_of_ones_own_are_taken_and_not_needed_again(tmp_path
     assert torch.equal(loaded(pictures), student(pictures))
 
 
-def test_changed_encoders_of_a_folder_are_refused(tmp_path):
+@pytest.mark.parametrize("changes", [{"stem_width": 16}, {"act_layer": "silu"}])
+def test_changed_encoders_of_a_folder_are_refused(tmp_path, changes):
     """Without the folder nobody could build them again."""
-    changed = timm.create_model("resnet10t", stem_width=16)
-    timm.models.save_for_hf(changed, tmp_path, model_args={"stem_width": 16})
+    changed = timm.create_model("resnet10t", **changes)
+    timm.models.save_for_hf(changed, tmp_path, model_args=changes)
     with pytest.raises(UserError, match="the weights are of a changed resnet10t"):
         Student(NetworkConfig(f"local-dir:{tmp_path}", pretrained=True, levels=2), 5)
