@@ -164,7 +164,7 @@ def write_annotations(
     pictures = [as_picture(image) for image in samples.images]
     painted = [labels.paint(mask) for mask in masks]
     columns = {"sample": pictures, "mask": painted, "both": list(map(_mixed, pictures, painted))}
-    save_sheet(grid(columns, labels), folder / "overlays.png")
+    save_sheet(grid(columns, labels, 256), folder / "overlays.png")
     return report
 
 

@@ -26,14 +26,16 @@ def at_once(pictures: Tensor) -> int:
     return max(1, min(50, (50 << 16) // (height * width)))
 
 
-def grid(columns: dict[str, list[Picture]], labels: LabelSet | None = None) -> Picture:
+def grid(
+    columns: dict[str, list[Picture]], labels: LabelSet | None = None, side: int = 128
+) -> Picture:
     """Pictures in titled columns above a legend of the classes; every picture [H, W, 3] of one size.
 
-    They are enlarged by whole numbers, to 128 px at most, or shrunk to 256 px.
+    They are enlarged by whole numbers, to `side` px at most, or shrunk to 256 px.
     """
     height, width = next(iter(columns.values()))[0].shape[:2]
     rows = max(len(column) for column in columns.values())
-    scale = max(1, 128 // height) if height <= 256 else 256 / height
+    scale = max(1, side // height) if height <= 256 else 256 / height
     cell_h, cell_w, gap, head = round(height * scale), round(width * scale), 4, 22
     font = ImageFont.load_default(14)
     total_w = len(columns) * (cell_w + gap) + gap

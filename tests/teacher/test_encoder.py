@@ -127,7 +127,7 @@ def test_a_run_compares_and_annotates_with_its_encoder(chain, finished, run, tmp
         "distill", "--config", chain.config, "--run.dir", mine, *OPTIONS, "--run.overwrite", "true"
     )
     assert made.returncode == 0, made.stderr
-    assert made.stdout.count("done already") == 4  # all but encoder and compare
+    assert made.stdout.count("done already") == 5  # all but encoder and compare
     inputs = read_json(mine / "compare/manifest.json")["inputs"]
     assert inputs["encoder"] == artifact_hash(run / "encoder")  # the same command, the same weights
     result = read_json(mine / "compare/comparison.json")["test_sets"]["held_out_inverted"]

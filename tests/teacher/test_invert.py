@@ -141,7 +141,8 @@ def test_noise_inputs_that_are_looked_for_stay_noise(generator):
         for penalty in (0.0, 100.0)
     }  # fmt: skip
     fixed = invert(generator, other, InversionConfig(steps=60))
-    assert found[100.0].psnr > fixed.psnr
+    # What nothing keeps noise becomes a copy of the picture's details.
+    assert found[0.0].psnr > fixed.psnr + 1
     for samples in (result.samples for result in found.values()):
         assert not torch.equal(samples.noise[-1], fixed.samples.noise[-1])
         assert all(abs(float(n.mean())) < 1e-3 for n in samples.noise)
