@@ -101,7 +101,7 @@ class CompareStage:
     maps: str = ""
     frozen: FrozenConfig = FrozenConfig()
     shown: int = 6
-    timed: int = 20
+    timed: int = 40
     seed: int = 0
 
     def __post_init__(self) -> None:

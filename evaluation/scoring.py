@@ -22,7 +22,7 @@ Says = Callable[[list[int]], Tensor]  # numbers of pictures -> their label maps,
 STUDENT, EXPORTED = "student", "student_onnx"
 TRUE_FEATURES, BY_INVERSION = TEACHERS = "teacher", "teacher_by_inversion"
 INVERTED = "_inverted"  # ends the name of a set that has a row for the teacher by inversion
-_WARM_UP = 3
+_BLOCK, _WARM_UP = 5, 3  # calls
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,24 @@ def hardware() -> str:
 def score(given: Truth, says: Mapping[str, Says], timed: int) -> Scored:
     """Ask every model for all pictures of a set, then for `timed` of them one at a time."""
     numbers, step = list(range(len(given.pictures))), at_once(given.pictures)
-    masks, seconds = {}, {}
-    for name, model in says.items():
-        parts = [numbers[start : start + step] for start in range(0, len(numbers), step)]
-        masks[name] = torch.cat([model(part) for part in parts])
-        taken = []
-        for i in range(timed + _WARM_UP):
-            begun = time.perf_counter()
-            model([i % len(numbers)])  # ends with a copy to the CPU, which waits for the device
-            taken.append(time.perf_counter() - begun)
-        seconds[name] = statistics.median(taken[_WARM_UP:])
+    parts = [numbers[start : start + step] for start in range(0, len(numbers), step)]
+    masks = {name: torch.cat([model(part) for part in parts]) for name, model in says.items()}
+    seconds = seconds_each(says, len(numbers), timed)
     return Scored(given.pictures, given.masks, given.about, masks, seconds)
+
+
+def seconds_each(says: Mapping[str, Says], count: int, timed: int) -> dict[str, float]:
+    """Median seconds of every model for one of `count` pictures.
+
+    They take turns in blocks, so that what else the machine does falls on all of them. The first calls of a
+    block do not count: the threads of the model before may still be spinning.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in says}
+    for first in range(0, timed, _BLOCK):
+        for name, model in says.items():
+            for i in range(first - _WARM_UP, min(first + _BLOCK, timed)):
+                begun = time.perf_counter()
+                model([i % count])  # ends with a copy to the CPU, which waits for the device
+                if i >= first:
+                    taken[name].append(time.perf_counter() - begun)
+    return {name: statistics.median(times) for name, times in taken.items()}
