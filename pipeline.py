@@ -32,17 +32,21 @@ def _open_folder(name: str, config: Config, overwrite: bool, **remedy: str) -> S
     return StageFolder(config.run.dir / name, name, asked, inputs, overwrite, **remedy)
 
 
-def _check(name: str, config: Config) -> None:
-    """Refuse what could only fail.
+def _check(names: Sequence[str], config: Config) -> None:
+    """Refuse what could only fail in these stages, what is seen soonest first.
 
     Raises:
         UserError: an option is wrong, or what comes from outside of the run is not there.
     """
-    STAGES[name].config(config)
-    for key in STAGES[name].inputs(config):
-        if not maker_of(config, key) and not (path := input_path(config, key)).exists():
-            raise UserError(f"{path} does not exist; check the option or the config that names it.")
-    STAGES[name].check(config)
+    for name in names:
+        STAGES[name].config(config)
+        for key in STAGES[name].inputs(config):
+            if not maker_of(config, key) and not (path := input_path(config, key)).exists():
+                raise UserError(
+                    f"{path} does not exist; check the option or the config that names it."
+                )
+    for name in names:
+        STAGES[name].check(config)
 
 
 def _check_input(name: str, maker: str, config: Config) -> None:
@@ -86,7 +90,7 @@ def run_stage(name: str, config: Config) -> None:
     folder = _open_folder(name, config, config.run.overwrite)
     done = folder.is_done()
     if not done:
-        _check(name, config)
+        _check([name], config)
     page = name == "export" and config.export.web and not (done and has_page(folder.path))
     runtime = fetch_runtime() if page and state.is_main_process else None
     state.wait_for_everyone()  # all ranks have looked before one begins to write
@@ -106,9 +110,7 @@ def run_stage(name: str, config: Config) -> None:
 def distill(config: Config) -> None:
     """All stages in order; a generator that the config gives is not trained."""
     # What can be said now is not said after hours of work.
-    for name in STAGES:
-        if left_out(name, config) is None:
-            _check(name, config)
+    _check([name for name in STAGES if left_out(name, config) is None], config)
     if (
         config.export.web
         and PartialState().is_main_process

@@ -28,7 +28,9 @@ def test_two_ranks_distil_online_from_soft_labels(chain, tmp_path):
     assert (tmp_path / "export/student/student.onnx").exists()
 
 
-def on_two_machines(*arguments: object, run_dirs: Sequence[Path]) -> list[tuple[int, str]]:
+def on_two_machines(
+    *arguments: object, run_dirs: Sequence[Path], script: str | Path = "train.py"
+) -> list[tuple[int, str]]:
     """Two launchers with the config for several machines, as on two hosts; exit codes and output."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -39,7 +41,7 @@ def on_two_machines(*arguments: object, run_dirs: Sequence[Path]) -> list[tuple[
                 sys.executable, "-m", "accelerate.commands.launch",
                 "--config_file", "configs/accelerate/machines.yaml", "--num_processes", "2",
                 "--machine_rank", str(rank), "--main_process_ip", "127.0.0.1",
-                "--main_process_port", str(port), "train.py", *map(str, arguments),
+                "--main_process_port", str(port), str(script), *map(str, arguments),
                 "--run.dir", str(run_dir),
             ],
             cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -61,10 +63,21 @@ def test_two_machines_meet_and_share_the_work(chain, tmp_path):
     assert all("student: finished" in text and "Warning" not in text for _, text in made), made
 
 
+IMPATIENT = """
+import sys
+sys.path.insert(0, ".")
+import datasets.artifacts
+from train import main
+datasets.artifacts._PATIENCE = 2  # network storage is given longer
+sys.exit(main())
+"""
+
+
 def test_machines_that_share_no_disk_are_told_so(chain, tmp_path):
+    (tmp_path / "impatient.py").write_text(IMPATIENT)
     (_, _), (code, said) = on_two_machines(
         "student", "--config", chain.config, "--student.source", "faces", "--student.faces", 40,
-        run_dirs=[tmp_path / "here", tmp_path / "there"],
+        run_dirs=[tmp_path / "here", tmp_path / "there"], script=tmp_path / "impatient.py",
     )  # fmt: skip
     assert code != 0
     assert "there/student is not to be seen by process 1" in said
