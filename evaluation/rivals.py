@@ -23,13 +23,13 @@ def open_rival(path: Path, labels: LabelSet) -> Predict:
     return partial(_ask, onnx_predictor(path), path, labels)
 
 
-def try_rival(path: Path, labels: LabelSet, size: int = 64) -> None:
+def try_rival(path: Path, labels: LabelSet) -> None:
     """Ask it for two pictures of noise.
 
     Raises:
         UserError: it cannot be read, or does not say what it should.
     """
-    noise = torch.randint(256, (2, 3, size, size), generator=torch.Generator().manual_seed(0))
+    noise = torch.randint(256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     open_rival(path, labels)(noise.to(torch.uint8))
 
 
