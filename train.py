@@ -17,20 +17,14 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from jsonargparse import ArgumentParser, Namespace
 
-from config import Config, smoke
-from datasets.artifacts import UserError
-from pipeline import distill, dry_run, left_out, run_stage, study
-from stages import STAGES, input_path
+from common.errors import UserError
+from pipeline.config import Config, smoke
+from pipeline.run import distill, dry_run, left_out, run_stage, study
+from pipeline.stages import STAGES, input_path
 from student.network import load_maps
-from teacher.prepare import (
-    AnnotateOptions,
-    ConvertOptions,
-    SampleOptions,
-    annotate,
-    convert,
-    read_numbers,
-    sample,
-)
+from teacher.annotate import AnnotateOptions, annotate
+from teacher.generators.convert import ConvertOptions, convert
+from teacher.generators.sample import SampleOptions, read_numbers, sample
 
 # Subcommands beside the stages: what they do, and their options.
 TOOLS: dict[str, tuple[str, type[Any]]] = {

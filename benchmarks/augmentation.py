@@ -18,12 +18,12 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets.artifacts import read_json
+from common.files import read_json
+from common.frechet import feature_moments, frechet_distance
 from datasets.faces import render_faces
-from datasets.frechet import feature_moments, frechet_distance
 from student.network import load_encoder
-from teacher.generators import load_generator
-from teacher.sampling import draw, latents_of_seed
+from teacher.generators.registry import load_generator
+from teacher.generators.sampling import draw, latents_of_seed
 
 ROOT = Path(__file__).resolve().parent.parent
 _SIZE, _CHUNK = 64, 100

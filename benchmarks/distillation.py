@@ -24,8 +24,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from common.files import read_json
+from common.stage_folder import artifact_hash
 from datasets.annotations import read_samples
-from datasets.artifacts import artifact_hash, read_json
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from evaluation.scoring import miou

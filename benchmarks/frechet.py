@@ -16,12 +16,13 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets.artifacts import artifact_hash, read_json
+from common.files import read_json
+from common.frechet import feature_moments, frechet_distance
+from common.stage_folder import artifact_hash
 from datasets.faces import render_faces
-from datasets.frechet import feature_moments, frechet_distance
 from student.network import load_encoder
-from teacher.generators import load_generator
-from teacher.sampling import draw, latents_of_seed
+from teacher.generators.registry import load_generator
+from teacher.generators.sampling import draw, latents_of_seed
 
 _CHUNK = 100
 

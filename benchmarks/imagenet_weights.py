@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets.artifacts import hash_file
+from common.files import hash_file
 
 NETWORK = "tf_efficientnet_lite0"
 

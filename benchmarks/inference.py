@@ -36,10 +36,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.student import Peer
 from datasets.faces import render_faces
-from student.deploy import Deployed
-from student.formats import run_onnx, to_onnx, trace
+from student.export.deploy import Deployed
+from student.export.graph import run_onnx, to_onnx, trace
+from student.export.quantise import quantise
 from student.network import NetworkConfig, Student
-from student.quantise import quantise
 
 CLASSES = 8
 CALLS = 3  # a turn; one more is not counted

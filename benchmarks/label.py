@@ -30,9 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.labels import LabelSet
 from teacher.fewshot import FewShotCNN, FewShotConfig
+from teacher.generators.stylegan2.network import Generator, GeneratorConfig
 from teacher.hypercolumn import HypercolumnConv, upsample
 from teacher.label import Labeller, LabelStage, produce
-from teacher.stylegan2 import Generator, GeneratorConfig
 
 SHAPES = {
     "ffhq256": GeneratorConfig((512, 512, 512, 512, 512, 256, 128), 512, mapping_layers=8),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets.confusion import confusion_matrix, mean_iou
+from common.confusion import confusion_matrix, mean_iou
 from datasets.faces import render_faces
 from student.network import Student, load_student
 

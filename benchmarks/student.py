@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets.artifacts import StageFolder
+from common.stage_folder import StageFolder
 from datasets.batches import EndlessBatches
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet

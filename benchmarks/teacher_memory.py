@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.faces import render_faces
 from datasets.labels import LabelSet, write_mask
-from teacher.generators import save_generator
-from teacher.stylegan2 import Generator, GeneratorConfig
+from teacher.generators.registry import save_generator
+from teacher.generators.stylegan2.network import Generator, GeneratorConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTHS = (512, 512, 512, 512, 512, 256, 128, 64, 32)

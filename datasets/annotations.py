@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from datasets.artifacts import UserError, atomic_write, read_json, write_json
+from common.errors import UserError
+from common.files import atomic_write, read_json, write_json
 from datasets.labels import LabelSet, Mask, read_image, read_mask, write_mask
-from datasets.pictures import Picture, as_picture, grid, save_sheet
+from datasets.sheets import Picture, as_picture, grid, save_sheet
 
 INDEX = "samples.json"
 LATENTS = "latents.safetensors"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import Sampler
 
-from datasets.state import step_seed
+from common.seeding import step_seed
 
 Key = tuple[int, int]  # (epoch, index)
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import yaml
 from PIL import Image, UnidentifiedImageError
 
-from datasets.artifacts import UserError, atomic_write
+from common.errors import UserError
+from common.files import atomic_write
 
 Mask = npt.NDArray[np.uint8]
 

@@ -20,8 +20,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from common.errors import UserError
+from common.files import atomic_write, read_json
 from datasets import Dataset
-from datasets.artifacts import UserError, atomic_write, read_json
 from datasets.labels import LabelSet
 
 INDEX = "pseudo_labels.json"

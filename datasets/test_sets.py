@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets.artifacts import UserError
-from datasets.folders import find_pictures, read_photograph, square, square_mask
+from common.errors import UserError
+from datasets.image_files import find_pictures, read_photograph, square, square_mask
 from datasets.labels import LabelSet, Mask, read_mask
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.seeding import step_seed
 from datasets import Dataset
 from datasets.batches import Key
 from datasets.pseudo_labels import Labelled
-from datasets.state import step_seed
 
 
 @dataclass(frozen=True)

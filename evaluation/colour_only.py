@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datasets.state import seed_everything
+from common.seeding import seed_everything
 
 _PIXELS = 16_384  # a step sees this many at the most, drawn at random
 

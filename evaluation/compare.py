@@ -16,21 +16,14 @@ from time import monotonic
 from accelerate import PartialState
 from torch import Tensor
 
+from common.checkpoints import Checkpoints
+from common.errors import UserError, require_counts
+from common.files import hash_file, write_json
+from common.stage_folder import Result, StageFolder, artifact_hash, plain
 from datasets.annotations import read_samples
-from datasets.artifacts import (
-    Result,
-    StageFolder,
-    UserError,
-    artifact_hash,
-    hash_file,
-    plain,
-    require_counts,
-    write_json,
-)
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
-from datasets.pictures import save_sheet
-from datasets.state import Checkpoints
+from datasets.sheets import save_sheet
 from datasets.test_sets import TestSet, Truth, read_test_set
 from evaluation.colour_only import fit_colour_only
 from evaluation.frozen_features import FrozenConfig, fit_frozen_features
@@ -50,7 +43,7 @@ from evaluation.scoring import (
     score,
 )
 from evaluation.tables import print_tables
-from student.export import MODEL, onnx_predictor
+from student.export.stage import MODEL, onnx_predictor
 from student.network import (
     WEIGHTS,
     Predict,
@@ -60,12 +53,12 @@ from student.network import (
     load_student,
     predictor,
 )
-from teacher.encoder import load_encoder
 from teacher.fewshot import FewShotCNN, learned_from, load_teacher
 from teacher.fit import TeacherStage, predict_samples
-from teacher.generators import load_generator
-from teacher.invert import Guess, InversionConfig, Maps, invert
-from teacher.stylegan2 import Generator
+from teacher.generators.inversion import Guess, InversionConfig, Maps, invert
+from teacher.generators.inversion_encoder import load_encoder
+from teacher.generators.registry import load_generator
+from teacher.generators.stylegan2.network import Generator
 
 RESULT = "comparison.json"
 PICTURE = "comparison.png"

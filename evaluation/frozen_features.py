@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets.artifacts import UserError
+from common.errors import UserError
+from common.seeding import seed_everything
 from datasets.labels import LabelSet
-from datasets.state import seed_everything
 from student.network import Predict
 from teacher.fewshot import FewShotCNN
 from teacher.fit import TeacherStage, learn

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets.confusion import mean_iou
-from datasets.pictures import at_once
+from common.confusion import mean_iou
+from datasets.sheets import at_once
 
 
 def boundary_iou(

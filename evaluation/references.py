@@ -20,9 +20,11 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
+from common.errors import UserError
+from common.files import read_json
+from common.stage_folder import Result, StageFolder, artifact_hash
 from datasets import Dataset
 from datasets.annotations import pick, read_samples, read_unlabelled
-from datasets.artifacts import Result, StageFolder, UserError, artifact_hash, read_json
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels

@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datasets.artifacts import StageFolder, atomic_write
-from datasets.confusion import confusion_of_each, mean_iou
+from common.confusion import confusion_of_each, mean_iou
+from common.files import atomic_write
+from common.stage_folder import StageFolder
 from datasets.labels import LabelSet
-from datasets.pictures import Picture, as_picture, grid
+from datasets.sheets import Picture, as_picture, grid
 from evaluation.page import NEUTRAL, ink, svg, template
 from evaluation.scoring import EXPORTED, INVERTED, STUDENT, TEACHERS, Scored
 from evaluation.tables import LEGEND, tabulate

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datasets.artifacts import UserError
+from common.errors import UserError
 from datasets.labels import LabelSet
-from student.export import onnx_predictor
+from student.export.stage import onnx_predictor
 from student.network import Predict
 
 RIVAL = "rivals."  # before the name of an input that is one

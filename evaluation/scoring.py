@@ -10,9 +10,9 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from datasets.confusion import confusion_matrix, confusion_of_each, iou_figures, mean_iou
+from common.confusion import confusion_matrix, confusion_of_each, iou_figures, mean_iou
 from datasets.labels import LabelSet
-from datasets.pictures import at_once
+from datasets.sheets import at_once
 from datasets.test_sets import Truth
 from evaluation.measures import boundary_iou, paired_bootstrap
 from student.network import Predict

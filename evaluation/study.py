@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from datasets.artifacts import UserError, atomic_write, read_json, write_json
+from common.errors import UserError
+from common.files import atomic_write, read_json, write_json
 from evaluation.compare import RESULT
 from evaluation.page import ink, svg, template
 from evaluation.report import REPORT

@@ -1,1 +1,0 @@
-"""Everything that takes an image: the student network, its training, export and prediction."""

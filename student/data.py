@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Subset
 
+from common.errors import UserError
+from common.prefetch import ahead
 from datasets import Dataset
-from datasets.artifacts import UserError
 from datasets.batches import EndlessBatches
-from datasets.overlap import ahead
 from datasets.transforms import Augmented, Sample
 
 

@@ -13,15 +13,17 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from common.checkpoints import Checkpoints, save_weights
+from common.confusion import confusion_matrix, iou_figures
+from common.errors import UserError
+from common.files import write_json
+from common.stage_folder import Result, StageFolder
 from datasets import Dataset
-from datasets.artifacts import Result, StageFolder, UserError, write_json
 from datasets.batches import EndlessBatches
-from datasets.confusion import confusion_matrix, iou_figures
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
-from datasets.pictures import at_once, show_confusion, show_predictions
 from datasets.pseudo_labels import PseudoLabels
-from datasets.state import Checkpoints, save_weights
+from datasets.sheets import at_once, show_confusion, show_predictions
 from datasets.transforms import Augmented, Exact
 from student.data import InMemory, Part, batches
 from student.learner import Learner

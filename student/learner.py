@@ -8,11 +8,11 @@ from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from datasets.artifacts import UserError
+from common.errors import UserError
+from common.losses import cross_entropy, dice, lovasz
+from common.seeding import seed_everything
 from datasets.labels import LabelSet
-from datasets.losses import cross_entropy, dice, lovasz
 from datasets.pseudo_labels import soft_labels
-from datasets.state import seed_everything
 from datasets.transforms import Sample
 from student.data import split
 from student.network import Build, Student

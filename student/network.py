@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datasets.artifacts import UserError, read_json
-from datasets.state import load_weights
+from common.checkpoints import load_weights
+from common.errors import UserError
+from common.files import read_json
 
 WEIGHTS = "student.safetensors"
 ARCHITECTURE = "student.json"

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from accelerate.utils import parse_flag_from_env
 
-from datasets.artifacts import require_counts
+from common.errors import require_counts
 from datasets.transforms import Augmentation
 from student.network import NetworkConfig
 

@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from datasets.artifacts import UserError, plain, read_json
-from datasets.state import load_weights
+from common.checkpoints import load_weights
+from common.errors import UserError
+from common.files import read_json
+from common.stage_folder import plain
 from teacher.hypercolumn import HypercolumnConv, Interpolation
 
 WEIGHTS = "teacher.safetensors"

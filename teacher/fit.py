@@ -10,24 +10,20 @@ from accelerate import PartialState
 from torch import Tensor
 from tqdm import tqdm
 
+from common.checkpoints import Checkpoints, save_weights
+from common.confusion import confusion_matrix, iou_figures
+from common.errors import UserError, require_counts
+from common.files import write_json
+from common.losses import cross_entropy, dice
+from common.seeding import seed_everything
+from common.stage_folder import Result, StageFolder, artifact_hash
 from datasets.annotations import Samples, pick, read_samples
-from datasets.artifacts import (
-    Result,
-    StageFolder,
-    UserError,
-    artifact_hash,
-    require_counts,
-    write_json,
-)
-from datasets.confusion import confusion_matrix, iou_figures
 from datasets.labels import LabelSet
-from datasets.losses import cross_entropy, dice
-from datasets.pictures import Picture, as_picture, grid, save_sheet
-from datasets.state import Checkpoints, save_weights, seed_everything
+from datasets.sheets import Picture, as_picture, grid, save_sheet
 from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, describe
-from teacher.generators import load_generator
-from teacher.sampling import chunks, feature_deviations
-from teacher.stylegan2 import Generator
+from teacher.generators.registry import load_generator
+from teacher.generators.sampling import chunks, feature_deviations
+from teacher.generators.stylegan2.network import Generator
 
 PICTURE = "predictions.png"
 

@@ -20,11 +20,12 @@ from accelerate import PartialState
 from torch import Tensor
 from tqdm import tqdm
 
+from common.errors import UserError, require_counts
+from common.files import write_json
+from common.prefetch import ahead
+from common.stage_folder import Result, StageFolder
 from datasets import Dataset
-from datasets.artifacts import Result, StageFolder, UserError, require_counts, write_json
 from datasets.labels import LabelSet
-from datasets.overlap import ahead
-from datasets.pictures import as_picture, grid, save_sheet
 from datasets.pseudo_labels import (
     INDEX,
     Encoded,
@@ -36,9 +37,10 @@ from datasets.pseudo_labels import (
     shard_name,
     write_shard,
 )
+from datasets.sheets import as_picture, grid, save_sheet
 from teacher.fewshot import FewShotCNN, image_score, load_teacher, uncertainty
-from teacher.generators import load_generator
-from teacher.sampling import (
+from teacher.generators.registry import load_generator
+from teacher.generators.sampling import (
     chunks,
     floats_of_features,
     random_inputs,
@@ -47,7 +49,7 @@ from teacher.sampling import (
     styles_of,
     to_uint8,
 )
-from teacher.stylegan2 import Generator
+from teacher.generators.stylegan2.network import Generator
 
 PICTURE = "pseudo_labels.png"
 _THREADS = min(8, os.cpu_count() or 1)

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
+from common.files import read_json
 from datasets.annotations import INDEX
-from datasets.artifacts import read_json
 from datasets.faces import render_faces
 from datasets.labels import LabelSet, write_mask
 

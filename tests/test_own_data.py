@@ -9,11 +9,11 @@ import torch
 import yaml
 from PIL import Image
 
-from config import Config, smoke
-from datasets.artifacts import read_json
+from common.files import read_json
 from datasets.faces import CLASS_NAMES, render_faces
 from datasets.labels import LabelSet, read_mask, write_mask
 from evaluation.compare import CompareStage
+from pipeline.config import Config, smoke
 from tests.conftest import LABELS, ROOT, SIZE, run_cli
 from tests.teacher.foreign import make_tensors, write_nvidia
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.artifacts import read_json
+from common.files import read_json
 from tests.conftest import ROOT, environment, ranks, run_cli
 
 
@@ -66,9 +66,9 @@ def test_two_machines_meet_and_share_the_work(chain, tmp_path):
 IMPATIENT = """
 import sys
 sys.path.insert(0, ".")
-import datasets.artifacts
+import common.stage_folder
 from train import main
-datasets.artifacts._PATIENCE = 2  # network storage is given longer
+common.stage_folder._PATIENCE = 2  # network storage is given longer
 sys.exit(main())
 """
 

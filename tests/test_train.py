@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from datasets.artifacts import read_json
+from common.files import read_json
 from datasets.faces import render_faces
-from student.deploy import Deployed
+from student.export.deploy import Deployed
 from student.network import load_student
 from tests.conftest import ROOT, SIZE, draw_masks, environment, ranks, run_cli
 from train import main

@@ -2,8 +2,8 @@
 
 import pytest
 
+from common.errors import UserError
 from datasets.annotations import pick
-from datasets.artifacts import UserError
 
 
 def test_all_the_first_or_a_random_choice():

@@ -6,15 +6,9 @@ from dataclasses import dataclass
 import pytest
 from safetensors import SafetensorError
 
-from datasets.artifacts import (
-    MANIFEST,
-    Result,
-    StageFolder,
-    UserError,
-    artifact_hash,
-    atomic_write,
-    read_json,
-)
+from common.errors import UserError
+from common.files import atomic_write, read_json
+from common.stage_folder import MANIFEST, Result, StageFolder, artifact_hash
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ def test_an_overwriting_run_that_is_killed_leaves_nothing_old_to_the_next(tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("datasets.artifacts.shutil.rmtree", killed)
+        patch.setattr("common.stage_folder.shutil.rmtree", killed)
         StageFolder(tmp_path / "a", "test", Settings(4), {}, overwrite=True).begin()
     again = StageFolder(tmp_path / "a", "test", Settings(4), {})
     assert not again.is_done()

@@ -3,7 +3,7 @@ import torch
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchmetrics.functional.segmentation import mean_iou
 
-from datasets.confusion import confusion_matrix, iou_figures
+from common.confusion import confusion_matrix, iou_figures
 
 NAMES = ("background", "a", "b", "c")
 

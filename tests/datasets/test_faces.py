@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from datasets.artifacts import UserError
+from common.errors import UserError
 from datasets.faces import CLASS_NAMES, RenderedFaces, render_faces
 from datasets.labels import LabelSet
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.artifacts import UserError
-from datasets.folders import find_pictures, read_photograph, square, square_mask
+from common.errors import UserError
+from datasets.image_files import find_pictures, read_photograph, square, square_mask
 
 
 def test_a_folder_and_a_zip_file_hold_the_same_pictures(tmp_path):

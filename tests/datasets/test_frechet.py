@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from common.frechet import feature_moments, frechet_distance
 from datasets.faces import render_faces
-from datasets.frechet import feature_moments, frechet_distance
 from student.network import NetworkConfig, Student
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.artifacts import UserError
+from common.errors import UserError
 from datasets.labels import LabelSet, read_image, read_mask, write_mask
 from tests.conftest import ROOT
 

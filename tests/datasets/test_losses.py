@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from datasets.confusion import confusion_matrix, iou_figures
-from datasets.losses import cross_entropy, dice, lovasz
+from common.confusion import confusion_matrix, iou_figures
+from common.losses import cross_entropy, dice, lovasz
 
 
 def test_weighted_cross_entropy_is_the_weighted_mean():

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
-from datasets.artifacts import UserError
+from common.errors import UserError
 from datasets.labels import LabelSet, write_mask
 from datasets.masks import read_masks
 

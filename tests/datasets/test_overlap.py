@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from datasets.overlap import ahead
+from common.prefetch import ahead
 
 
 def test_results_come_in_order_and_not_too_many_are_made_ahead():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.pictures import at_once, grid
+from datasets.sheets import at_once, grid
 
 
 @pytest.mark.parametrize(("side", "count"), [(16, 50), (256, 50), (512, 12), (1024, 3), (5000, 1)])

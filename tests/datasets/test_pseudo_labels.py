@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.artifacts import UserError, write_json
+from common.errors import UserError
+from common.files import write_json
 from datasets.faces import render_faces
 from datasets.pseudo_labels import (
     INDEX,

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from datasets.state import Checkpoints, load_state, save_state, save_weights, step_seed
+from common.checkpoints import Checkpoints, load_state, save_state, save_weights
+from common.seeding import step_seed
 
 
 def test_training_state_comes_back_and_goes_on_alike(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.artifacts import UserError
+from common.errors import UserError
 from datasets.labels import LabelSet, write_mask
 from datasets.test_sets import TestSet, read_test_set
 from tests.conftest import LABELS, ROOT

@@ -1,6 +1,6 @@
 import torch
 
-from datasets.confusion import confusion_matrix, iou_figures
+from common.confusion import confusion_matrix, iou_figures
 from datasets.faces import CLASS_NAMES, render_faces
 from evaluation.colour_only import fit_colour_only
 

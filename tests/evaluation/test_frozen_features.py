@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from datasets.artifacts import UserError
-from datasets.confusion import confusion_matrix, mean_iou
+from common.confusion import confusion_matrix, mean_iou
+from common.errors import UserError
 from datasets.faces import render_faces
 from datasets.labels import LabelSet
 from evaluation.frozen_features import fit_frozen_features

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import binary_erosion
 
-from datasets.confusion import confusion_of_each, iou_figures, mean_iou
+from common.confusion import confusion_of_each, iou_figures, mean_iou
 from evaluation.measures import boundary_iou, paired_bootstrap
 
 

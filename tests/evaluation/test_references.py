@@ -10,13 +10,14 @@ import torch
 from onnx import TensorProto, helper
 from safetensors.torch import load_file
 
-from config import Config, Sources, references
-from datasets.artifacts import UserError, read_json, write_json
+from common.errors import UserError
+from common.files import read_json, write_json
 from datasets.test_sets import TestSet
 from evaluation.compare import CompareStage, Comparison
 from evaluation.frozen_features import FrozenConfig
 from evaluation.references import REFERENCES
-from pipeline import left_out
+from pipeline.config import Config, Sources, references
+from pipeline.run import left_out
 from student.recipe import StudentStage
 from teacher.fit import TeacherStage
 from tests.conftest import run_cli

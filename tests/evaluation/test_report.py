@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from datasets.artifacts import read_json
+from common.files import read_json
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ import statistics
 
 import pytest
 
-from config import Config, varied
-from datasets.artifacts import UserError, read_json
+from common.errors import UserError
+from common.files import read_json
 from evaluation.study import Variant, enough_epochs, variants
+from pipeline.config import Config, varied
 from tests.conftest import run_cli
 
 

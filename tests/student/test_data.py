@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from datasets.artifacts import UserError
+from common.errors import UserError
 from datasets.batches import EndlessBatches
 from student.data import batches
 

@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from datasets.artifacts import StageFolder, UserError, read_json, write_json
+from common.errors import UserError
+from common.files import read_json, write_json
+from common.stage_folder import StageFolder
 from datasets.faces import render_faces
-from student.deploy import Deployed, from_pretrained
-from student.export import ExportStage, export_student
-from student.formats import Run, check_exportable, run_onnx, run_pt2
+from student.export.deploy import Deployed, from_pretrained
+from student.export.graph import Run, check_exportable, run_onnx, run_pt2
+from student.export.stage import ExportStage, export_student
 from student.network import NetworkConfig, Student, load_student
 from tests.conftest import LABELS, SIZE
 
@@ -178,7 +180,7 @@ def test_what_cannot_be_exported_is_refused_before_the_work_starts(monkeypatch, 
         def forward(self, pictures):
             return super().forward(pictures * float(pictures.float().mean() > 3))
 
-    monkeypatch.setattr("student.formats.Student", Stubborn)
+    monkeypatch.setattr("student.export.graph.Student", Stubborn)
     with pytest.raises(
         UserError, match=r"encoder 'resnet10t' cannot be exported.*student\.network"
     ):

@@ -6,9 +6,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from datasets.artifacts import UserError, write_json
-from student.deploy import Deployed
-from student.formats import run_onnx, run_pt2, to_onnx, trace, write_pt2
+from common.errors import UserError
+from common.files import write_json
+from student.export.deploy import Deployed
+from student.export.graph import run_onnx, run_pt2, to_onnx, trace, write_pt2
 from student.network import ARCHITECTURE, WEIGHTS, NetworkConfig, Student, describe, load_student
 
 

@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
+from common.losses import cross_entropy, dice, lovasz
 from datasets import Dataset
 from datasets.labels import LabelSet
-from datasets.losses import cross_entropy, dice, lovasz
 from datasets.pseudo_labels import Labelled
 from student.fit import validate
 from student.parallel import share_batch_norm, total

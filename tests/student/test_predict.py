@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from datasets.faces import render_faces
-from student.predict import main
-from student.sources import Source
+from student.predict.__main__ import main
+from student.predict.sources import Source
 from tests.conftest import ROOT
 
 FACES = [f.permute(1, 2, 0).numpy() for f in render_faces(4, torch.arange(6), 48)[0]]

@@ -9,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.artifacts import UserError, artifact_hash, read_json
+from common.checkpoints import save_weights
+from common.errors import UserError
+from common.files import read_json
+from common.stage_folder import artifact_hash
 from datasets.faces import render_faces
-from datasets.state import save_weights
+from student.export.web.runtime import unpack
 from student.network import WEIGHTS, load_student
-from student.segmenter import Segmenter
-from student.web.runtime import unpack
+from student.predict.segmenter import Segmenter
 from tests.browser import PROGRAM, Page, browser
 from tests.conftest import SIZE, run_cli
 from train import main

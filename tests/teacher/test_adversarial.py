@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from datasets.faces import render_faces
-from datasets.folders import Photographs
+from datasets.photographs import Photographs
 from tests.conftest import run_cli
 from train import main
 
@@ -53,7 +53,7 @@ def test_a_killed_run_goes_on_the_same(photos, tmp_path):
         arguments = ["--sources.photographs", str(photos), "--run.dir", str(tmp_path / name)]
         if name == "parts":
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("teacher.adversarial.draw_sheet", _stop)
+                patch.setattr("teacher.generators.stylegan2.training.draw_sheet", _stop)
                 with pytest.raises(_Stopped):
                     main(["generator", *arguments, *OPTIONS])
             assert (tmp_path / "parts/generator/checkpoints/photographs.bytes").exists()

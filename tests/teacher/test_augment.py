@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from teacher.augment import Adaptation, augment
+from teacher.generators.stylegan2.ada import Adaptation, augment
 
 
 def pictures(batch=64, size=16):

@@ -2,12 +2,12 @@
 
 import torch
 
+from common.stage_folder import artifact_hash
 from datasets.annotations import read_samples
-from datasets.artifacts import artifact_hash
 from teacher.fewshot import FewShotCNN, FewShotConfig
 from teacher.fit import TeacherStage, evaluate_teacher, training_features
-from teacher.generators import load_generator
-from teacher.sampling import to_uint8
+from teacher.generators.registry import load_generator
+from teacher.generators.sampling import to_uint8
 from tests.conftest import ROOT
 
 ASSETS = ROOT / "assets/faces64"

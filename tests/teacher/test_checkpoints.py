@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.artifacts import UserError, artifact_hash
-from teacher.checkpoints import read_checkpoint
-from teacher.generators import load_generator
+from common.errors import UserError
+from common.stage_folder import artifact_hash
+from teacher.generators.registry import load_generator
+from teacher.generators.stylegan2.formats import read_checkpoint
 from tests.teacher.foreign import (
     make_tensors,
     nvidia_modules,

@@ -13,14 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from common.errors import UserError
+from common.files import read_json
+from common.stage_folder import StageFolder, artifact_hash
 from datasets.annotations import Samples, read_samples
-from datasets.artifacts import StageFolder, UserError, artifact_hash, read_json
-from datasets.pictures import as_picture, save_sheet
-from teacher.encoder import EncoderStage, load_encoder, train_encoder
-from teacher.generators import load_generator
-from teacher.invert import InversionConfig, invert
-from teacher.sampling import draw, latents_of_seed
-from teacher.stylegan2 import Generator
+from datasets.sheets import as_picture, save_sheet
+from teacher.generators.inversion import InversionConfig, invert
+from teacher.generators.inversion_encoder import EncoderStage, load_encoder, train_encoder
+from teacher.generators.registry import load_generator
+from teacher.generators.sampling import draw, latents_of_seed
+from teacher.generators.stylegan2.network import Generator
 from tests.conftest import ROOT, Chain, draw_masks, environment, run_cli
 from train import main
 
@@ -93,7 +95,7 @@ def test_stopped_behind_its_last_step_it_ends_as_it_would_have(chain, run, tmp_p
         raise UserError("the disk is full")
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match="full"):
-        patch.setattr("teacher.encoder.save_weights", full)
+        patch.setattr("teacher.generators.inversion_encoder.save_weights", full)
         train_encoder(config, folder)
     result = train_encoder(config, folder)
     assert result.figures == read_json(run / "encoder/manifest.json")["figures"]

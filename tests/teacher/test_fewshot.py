@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datasets.artifacts import UserError
+from common.errors import UserError
 from teacher.fewshot import FewShotCNN, FewShotConfig, image_score, uncertainty
 
 FEATURES = {"4.0": 6, "8.0": 5, "8.1": 4}

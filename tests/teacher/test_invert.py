@@ -5,17 +5,18 @@ from collections import Counter
 import pytest
 import torch
 
+from common.checkpoints import Checkpoints
+from common.confusion import confusion_matrix, iou_figures
+from common.errors import UserError
+from common.stage_folder import StageFolder, artifact_hash
 from datasets.annotations import Samples, read_samples
-from datasets.artifacts import StageFolder, UserError, artifact_hash
-from datasets.confusion import confusion_matrix, iou_figures
 from datasets.labels import LabelSet
-from datasets.state import Checkpoints
 from teacher.fewshot import FewShotConfig, load_teacher
 from teacher.fit import TeacherStage, fit_teacher, predict_samples
-from teacher.generators import load_generator
-from teacher.invert import InversionConfig, invert
-from teacher.sampling import draw, latents_of_seed, latents_of_z
-from teacher.stylegan2 import Generator
+from teacher.generators.inversion import InversionConfig, invert
+from teacher.generators.registry import load_generator
+from teacher.generators.sampling import draw, latents_of_seed, latents_of_z
+from teacher.generators.stylegan2.network import Generator
 from tests.conftest import LABELS, ROOT
 
 BUNDLED = ROOT / "assets/faces64"

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets.artifacts import UserError, read_json
+from common.errors import UserError
+from common.files import read_json
 from datasets.pseudo_labels import PseudoLabels, read_scores, shard_name
 from teacher.fewshot import FewShotCNN, FewShotConfig, image_score, uncertainty
-from teacher.generators import load_generator
+from teacher.generators.registry import load_generator
+from teacher.generators.sampling import random_inputs, styles_of
 from teacher.label import Labeller, LabelStage, OnlineSamples, produce
-from teacher.sampling import random_inputs, styles_of
 from tests.conftest import LABELS, ROOT, Chain, environment, ranks, run_cli
 
 OPTIONS = (

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from common.files import read_json
+from common.stage_folder import artifact_hash
 from datasets.annotations import read_samples
-from datasets.artifacts import artifact_hash, read_json
 from datasets.labels import read_image, read_mask, write_mask
 from tests.conftest import LABELS, ROOT, SIZE
 from train import main
@@ -104,7 +105,7 @@ def test_a_killed_inversion_goes_on_with_the_same_network_alone(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("teacher.prepare.write_annotations", killed)
+        patch.setattr("teacher.annotate.write_annotations", killed)
         assert main([*command, "--out", str(tmp_path / "out")]) == 130
     assert main([*command, *seen, "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err
     assert main([*command, *seen, "--out", str(tmp_path / "whole")]) == 0

@@ -3,11 +3,12 @@ import json
 import pytest
 import torch
 
+from common.errors import UserError
+from common.stage_folder import artifact_hash
 from datasets.annotations import INDEX, LATENTS, read_samples
-from datasets.artifacts import UserError, artifact_hash
-from teacher.choosing import choose_samples
-from teacher.generators import load_generator
-from teacher.sampling import draw, feature_deviations, latents_of_seed, to_uint8
+from teacher.generators.choosing import choose_samples
+from teacher.generators.registry import load_generator
+from teacher.generators.sampling import draw, feature_deviations, latents_of_seed, to_uint8
 from tests.conftest import run_cli
 
 
@@ -80,7 +81,7 @@ def test_wide_features_are_chosen_from_by_a_projection(chain, monkeypatch):
     generator = load_generator(chain.generator)
     latents, numbers = latents_of_seed(generator, 0, 1.0), list(range(100, 140))
     whole = choose_samples(generator, latents, numbers, 6, parts=6)
-    monkeypatch.setattr("teacher.choosing._PROJECTED", 6)  # of 16 channels
+    monkeypatch.setattr("teacher.generators.choosing._PROJECTED", 6)  # of 16 channels
     projected = choose_samples(generator, latents, numbers, 6, parts=6)
     assert set(whole) <= set(numbers) and set(projected) <= set(numbers)
     assert len(set(whole) & set(projected)) >= 2

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from teacher.discriminator import Discriminator, EqualConv
-from teacher.stylegan2 import (
+from teacher.generators.stylegan2.discriminator import Discriminator, EqualConv
+from teacher.generators.stylegan2.network import (
     Generator,
     GeneratorConfig,
     ModulatedConv,

@@ -1,0 +1,194 @@
+"""Pictures as people have them: files, folders, patterns and zip files; read as RGB.
+
+Needs numpy and Pillow; neither torch nor timm is loaded.
+"""
+
+import glob
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from student.predict.segmenter import Array, Refused
+
+# Formats that Pillow reads by itself; not those that it hands to another program, as PostScript.
+FORMATS = (
+    "JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA",
+)  # fmt: skip
+# In a folder, what is named so is meant as a picture; a HEIC file too, so that it is not passed over in
+# silence, although Pillow cannot read it.
+SUFFIXES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm",
+    ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga", ".heic", ".heif",
+}  # fmt: skip
+VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"}
+_LARGEST_MEMBER = 1 << 30  # bytes of a file in a zip file; a bomb unpacks to more
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture or video.
+
+    Attributes:
+        path: the file, or the zip file that it is in.
+        name: where its mask goes, relative to the output and with its suffix: `folder/picture.jpg`.
+        member: its name in the zip file.
+    """
+
+    path: Path
+    name: PurePosixPath
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.member}" if self.member else str(self.path)
+
+    @property
+    def is_video(self) -> bool:
+        return self.name.suffix.lower() in VIDEOS
+
+    def read(self, megapixels: float) -> Array:
+        """The picture as RGB, [H, W, 3]; of several in one file the first.
+
+        Raises:
+            Exception: it cannot be read; decoders raise whatever they like.
+        """
+        handle: Path | io.BytesIO = self.path
+        if self.member is not None:
+            archive = _archive(self.path)
+            if archive.getinfo(self.member).file_size > _LARGEST_MEMBER:
+                raise OSError("unpacks to more than 1 GiB")
+            handle = io.BytesIO(archive.read(self.member))
+        with Image.open(handle, formats=_formats()) as image:
+            if image.width * image.height > megapixels * 1e6:
+                raise OSError(
+                    f"{image.width}x{image.height} pixels are more than --megapixels {megapixels:g}"
+                )
+            image.load()
+            return _as_rgb(ImageOps.exif_transpose(image))
+
+
+@lru_cache(4)
+def _archive(path: Path) -> zipfile.ZipFile:
+    """Stays open, for the list of its members is long to read; threads may share it."""
+    return zipfile.ZipFile(path)
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of our formats that this build of Pillow has."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _as_rgb(image: Image.Image) -> Array:
+    """Any mode as RGB [H, W, 3]: 16-bit pictures lose their lower bits, transparency shows white."""
+    if image.mode[0] in "IF":  # grey of 16 or 32 bits, which Pillow would cut off at 255
+        grey = np.asarray(image, np.float32)
+        highest = float(grey.max(initial=0))
+        top = 1 if image.mode == "F" and highest <= 1 else 255 if highest <= 255 else 65535
+        if image.mode.startswith("I;16"):
+            top = 65535
+        return np.repeat((grey * (255 / top)).clip(0, 255).astype(np.uint8)[..., None], 3, 2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(ground, image)
+    return np.array(image.convert("RGB"))
+
+
+def find_sources(given: Sequence[str], out: Path) -> list[Source]:
+    """What the arguments of the command mean, in order; folders with all that is in them.
+
+    Args:
+        out: where masks go; what lies there is no picture.
+
+    Raises:
+        Refused: an argument names nothing.
+    """
+    sources: list[Source] = []
+    for text in given:
+        path = Path(text)
+        found = [path] if path.exists() else sorted(map(Path, glob.glob(text, recursive=True)))
+        if not found:
+            what = "matches no file" if glob.has_magic(text) else "does not exist"
+            raise Refused(f"{text} {what}; name pictures, folders, zip files or a quoted pattern.")
+        for one in found:
+            inside = list(_inside(one, out))
+            if not inside:
+                raise Refused(f"{one} holds no pictures ({', '.join(sorted(SUFFIXES))}).")
+            sources += inside
+    return sources
+
+
+def _inside(path: Path, out: Path) -> Iterator[Source]:
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            name = PurePosixPath(file.relative_to(path).as_posix())
+            if _is_meant(name) and file.is_file() and not _lies_in(file, out, path):
+                yield Source(file, name)
+    elif path.suffix.lower() == ".zip":
+        yield from _members(path)
+    else:
+        yield Source(path, PurePosixPath(path.name))
+
+
+def _lies_in(file: Path, out: Path, folder: Path) -> bool:
+    """Whether it was written by an earlier call; a folder that is its own output is refused later."""
+    out = out.resolve()
+    return out != folder.resolve() and file.resolve().is_relative_to(out)
+
+
+def _members(path: Path) -> Iterator[Source]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise Refused(f"{path} is no readable zip file ({error}).") from error
+    for member in members:
+        parts = [p for p in PurePosixPath(member.replace("\\", "/")).parts if p not in ("/", "..")]
+        name = PurePosixPath(*parts)  # nothing is written outside of the output
+        if _is_meant(name) and name.suffix.lower() not in VIDEOS:
+            yield Source(path, name, member)
+
+
+def _is_meant(name: PurePosixPath) -> bool:
+    hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
+    return not hidden and name.suffix.lower() in SUFFIXES | VIDEOS
+
+
+def targets(sources: Sequence[Source], out: Path) -> dict[Source, Path]:
+    """Where each mask goes, without a suffix: `out/folder/picture`, none twice, none over a picture.
+
+    Two pictures of one folder that differ by their suffix alone keep it: `picture.jpg`, `picture.png`.
+
+    Raises:
+        Refused: masks would overwrite each other or a picture.
+    """
+    stems: dict[str, int] = {}
+    for source in sources:
+        key = str(source.name.with_suffix("")).lower()  # many disks know no case
+        stems[key] = stems.get(key, 0) + 1
+    placed: dict[Source, Path] = {}
+    taken: dict[str, Source] = {}
+    pictures = {source.path.resolve() for source in sources}
+    for source in sources:
+        stem = source.name.with_suffix("")
+        stem = source.name if stems[str(stem).lower()] > 1 else stem
+        for written in (f"{stem}.png", f"{stem}_overlay.png"):
+            if other := taken.get(written.lower()):
+                raise Refused(
+                    f"the masks of {other} and {source} would both be {written}: segment them into "
+                    "different folders."
+                )
+            taken[written.lower()] = source
+            if (out / written).resolve() in pictures:
+                raise Refused(
+                    f"{out / written} is a picture and would be overwritten; choose another --out."
+                )
+        placed[source] = out / stem
+    return placed
