@@ -62,8 +62,8 @@ def main() -> None:
                 sys.executable, str(ROOT / "train.py"), "generator",
                 "--config", str(ROOT / "configs/faces64.yaml"),
                 "--run.dir", str(options.out / name), "--sources.photographs", str(photographs),
-                "--generator.images", str(options.images), "--generator.augment", augmented,
-                "--generator.augment_images", str(options.images // 2), "--generator.workers", "0",
+                "--generator.images", str(options.images), "--generator.ada", augmented,
+                "--generator.ada_images", str(options.images // 2), "--generator.workers", "0",
             ],
             cwd=ROOT, stdout=sys.stderr, env=os.environ | {"OMP_NUM_THREADS": str(threads)},
         )

@@ -50,16 +50,16 @@ _ALL = ("--label.top_k", "8")  # so that ways with soft labels can share the sha
 _NETWORK = "--teacher.network."
 WAYS = {
     "demo": Way(label=_ALL),
-    "all_kept": Way(label=(*_ALL, "--label.drop", "0"), parent="demo"),
+    "all_kept": Way(label=(*_ALL, "--label.drop_uncertain", "0"), parent="demo"),
     "soft": Way(label=_ALL, student=("--student.targets", "soft"), parent="demo"),
     "soft_at_2": Way(
         label=_ALL, student=("--student.targets", "soft", "--student.temperature", "2"), parent="demo"
     ),
-    "unweighted": Way(label=_ALL, student=("--student.confidence", "0"), parent="demo"),
-    "no_dice": Way(label=_ALL, student=("--student.dice", "0"), parent="demo"),
+    "unweighted": Way(label=_ALL, student=("--student.confidence_power", "0"), parent="demo"),
+    "no_dice": Way(label=_ALL, student=("--student.dice_weight", "0"), parent="demo"),
     "twice_the_steps": Way(label=_ALL, student=("--student.steps", "1600"), parent="demo"),
-    "no_lovasz": Way(label=_ALL, student=("--student.lovasz", "0"), parent="demo"),
-    "no_average": Way(label=_ALL, student=("--student.ema", "0"), parent="demo"),
+    "no_lovasz": Way(label=_ALL, student=("--student.lovasz_weight", "0"), parent="demo"),
+    "no_average": Way(label=_ALL, student=("--student.ema_decay", "0"), parent="demo"),
     "float32": Way(label=_ALL, student=("--student.precision", "no"), parent="demo"),
     "more_augmentation": Way(
         label=_ALL, parent="demo",
@@ -70,10 +70,10 @@ WAYS = {
             "--student.augmentation.noise", "0.3",
         ),
     ),
-    "unbalanced": Way(("--teacher.balance", "false")),
+    "unbalanced": Way(("--teacher.standardise", "false")),
     "unbalanced_short": Way(
         (
-            "--teacher.balance", "false", "--teacher.epochs", "100", "--teacher.decay_after", "50",
+            "--teacher.standardise", "false", "--teacher.epochs", "100", "--teacher.lr_decay_epoch", "50",
             _NETWORK + "dropout", "0.2", _NETWORK + "head_dropout", "0.2",
         ),
     ),

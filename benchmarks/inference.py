@@ -175,7 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     clock = time.process_time if options.processor_time else time.perf_counter
     torch.set_num_threads(options.threads)
-    config = NetworkConfig(options.encoder, levels=4, width=32, detail=16)
+    config = NetworkConfig(options.encoder, levels=4, decoder_width=32, detail_channels=16)
     take = partial(measure, config, batches=options.batches, rounds=options.rounds, clock=clock)
     before = os.getloadavg()[0]
     rows = [row for size in options.sizes for row in take(size=size, device="cpu")]

@@ -78,7 +78,7 @@ class Job:
         noise, images = generator.constant_noise(), _LINE * self.batch
         if self.path == "line":
             config = LabelStage(
-                images, per_shard=images, batch=self.batch, precision=self.precision
+                images, shard_size=images, batch_size=self.batch, precision=self.precision
             )
             labeller = Labeller(config, generator, teacher, FACES)
             return lambda: write_one_shard(labeller), images

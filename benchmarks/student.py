@@ -104,7 +104,7 @@ class Setup:
         recipe = self.recipe
         augmented = Augmented(self.training, recipe.augmentation, LABELS.ignore_index, recipe.seed)
         order = EndlessBatches(
-            len(self.training), recipe.batch, 0, steps, recipe.seed,
+            len(self.training), recipe.batch_size, 0, steps, recipe.seed,
             accelerator.process_index, accelerator.num_processes,
         )  # fmt: skip
         return batches(augmented, order, recipe.workers)
@@ -124,7 +124,7 @@ def training_speed(setup: Setup, steps: int) -> dict[str, float]:
     """Images per second of the whole run: the data, the network, both; call on all ranks."""
     accelerator = Accelerator(mixed_precision=mixed_precision(setup.recipe))
     learner = Learner(setup.recipe, LABELS, accelerator)
-    batch, images = next(setup.stream(1, accelerator)), setup.recipe.batch
+    batch, images = next(setup.stream(1, accelerator)), setup.recipe.batch_size
     stream = setup.stream(steps, accelerator)
     return {
         "data": per_second(setup.stream(steps, accelerator), images),
@@ -183,7 +183,7 @@ def side_by_side(setup: Setup, rounds: int) -> dict[str, dict[str, float]]:
         train, segment = (statistics.median(taken[key][WARM_UP:]) for key in ("train", "segment"))
         rows[name] = {
             "parameters": sum(p.numel() for p in learners[name].network.parameters()),
-            "training_images_per_second": setup.recipe.batch / train,
+            "training_images_per_second": setup.recipe.batch_size / train,
             "milliseconds_per_image": 1000 * segment,
         }
     return rows

@@ -23,7 +23,7 @@ class TestSet:
     """Where a test set lies.
 
     Args:
-        pictures: a folder of pictures.
+        images: a folder of pictures.
         masks: a folder of masks with their names; palette or grey PNG.
         labels: the label set of these masks; none for that of the run.
         merges: a label set with the run's classes whose merges say how those are read in them; none
@@ -34,7 +34,7 @@ class TestSet:
 
     __test__ = False  # pytest: not a test
 
-    pictures: Path
+    images: Path
     masks: Path
     labels: Path | None = None
     merges: Path | None = None
@@ -79,15 +79,15 @@ def read_test_set(name: str, spec: TestSet, labels: LabelSet, size: int) -> Trut
         raise UserError(f"{spec.merges} has other classes than the run; it may differ in merges.")
     table = merged.table(theirs.names) if spec.labels else np.arange(256, dtype=np.uint8)
 
-    files = find_pictures(spec.pictures)
+    files = find_pictures(spec.images)
     if spec.first is not None or spec.last is not None:
         low, high = spec.first or 0, 10**9 if spec.last is None else spec.last
         files = {n: f for n, f in files.items() if n.isdecimal() and low <= int(n) <= high}
         if not files:
-            raise UserError(f"{spec.pictures} has no pictures numbered {low} to {high}.")
+            raise UserError(f"{spec.images} has no pictures numbered {low} to {high}.")
     if spec.layout == "celebamask" and (named := [n for n in files if not n.isdecimal()]):
         raise UserError(
-            f"{spec.pictures}: {named[0]} is no number, as names of CelebAMask-HQ's pictures are; take it "
+            f"{spec.images}: {named[0]} is no number, as names of CelebAMask-HQ's pictures are; take it "
             "away, or say layout: plain."
         )
     pictures, masks = [], []

@@ -3,7 +3,7 @@
 `generated`: annotated samples of the generator, where the teacher has its features for nothing.
 `held_out`: rendered faces; and the test sets that people name: pictures that no generator made. There
 the teacher needs an inversion, the very cost that the student does without. It is paid, timed and shown
-for the first `compare.inverted` pictures of every set, in a table of their own: all rows of a table
+for the first `compare.inversion_images` pictures of every set, in a table of their own: all rows of a table
 are about the same pictures.
 """
 
@@ -72,38 +72,41 @@ class CompareStage:
     """Stage `compare`.
 
     Args:
-        held_out: rendered faces that no stage has seen; 0 for none.
+        held_out_images: rendered faces that no stage has seen; 0 for none.
         held_out_seed: of these faces.
-        supervised: rendered faces with exact masks for the row `supervised`, as many as there are
+        supervised_images: rendered faces with exact masks for the row `supervised`, as many as there are
             pseudo-labels; 0 for no such row.
-        inverted: pictures of each set, the first ones, whose features the teacher gets by inversion; 0
+        inversion_images: pictures of each set, the first ones, whose features the teacher gets by inversion; 0
             for none.
         inversion: how.
-        maps: the network in whose feature maps its perceptual distance is taken, named as the encoder of
+        perceptual_network: the network in whose feature maps its perceptual distance is taken, named as the encoder of
             `frozen`; none for the run's own student.
-        frozen: the encoder of the row `frozen_features`.
-        shown: pictures of each test set in `comparison.png`, the first ones.
-        timed: pictures over which the seconds per image are taken (median, one at a time).
+        frozen_features: the encoder of the row `frozen_features`.
+        shown_images: pictures of each test set in `comparison.png`, the first ones.
+        timed_images: pictures over which the seconds per image are taken (median, one at a time).
     """
 
-    held_out: int = 500
+    held_out_images: int = 500
     held_out_seed: int = 777_000_001
-    supervised: int = 0
-    inverted: int = 0
+    supervised_images: int = 0
+    inversion_images: int = 0
     inversion: InversionConfig = InversionConfig()
-    maps: str = ""
-    frozen: FrozenConfig = FrozenConfig()
-    shown: int = 6
-    timed: int = 40
+    perceptual_network: str = ""
+    frozen_features: FrozenConfig = FrozenConfig()
+    shown_images: int = 6
+    timed_images: int = 40
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_counts("compare", self, "shown", "timed")
+        require_counts("compare", self, "shown_images", "timed_images")
 
     @property
     def folders(self) -> dict[str, Path]:
         """Networks that lie in folders, by the name of the input that each is."""
-        named = {"maps": folder_of(self.maps), "frozen": folder_of(self.frozen.encoder)}
+        named = {
+            "maps": folder_of(self.perceptual_network),
+            "frozen": folder_of(self.frozen_features.encoder),
+        }
         return {name: path for name, path in named.items() if path}
 
     def without_folders(self) -> "CompareStage":
@@ -112,12 +115,16 @@ class CompareStage:
 
     def at(self, folders: Mapping[str, Path]) -> "CompareStage":
         """The same with these networks in other folders."""
-        maps, encoder = self.maps, self.frozen.encoder
+        maps, encoder = self.perceptual_network, self.frozen_features.encoder
         if "maps" in folders:
             maps = elsewhere(maps, folders["maps"])
         if "frozen" in folders:
             encoder = elsewhere(encoder, folders["frozen"])
-        return replace(self, maps=maps, frozen=replace(self.frozen, encoder=encoder))
+        return replace(
+            self,
+            perceptual_network=maps,
+            frozen_features=replace(self.frozen_features, encoder=encoder),
+        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     """Run the stage: writes `comparison.json`, `report.html` and pictures; prints the tables.
 
     Reads the inputs `generator`, `teacher`, `student`, `export`, `annotations`, `labels`, those of
-    `REFERENCES` that were trained, and `test_annotations`, test sets, rivals, `encoder` where they are
+    `REFERENCES` that were trained, and `test_annotations`, test sets, rivals, `inversion_encoder` where they are
     given. The work is small: the main process does it, the others wait.
     """
     if not PartialState().is_main_process:
@@ -163,20 +170,20 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     networks = {n: folder.inputs[n] for n in (STUDENT, *REFERENCES) if n in folder.inputs}
     students = {name: load_student(path)[0].to(device) for name, path in networks.items()}
     see: Maps = students[STUDENT].maps
-    if settings.maps:
-        see = load_maps(settings.maps, device)
+    if settings.perceptual_network:
+        see = load_maps(settings.perceptual_network, device)
     guess = None
-    if path := folder.inputs.get("encoder"):
+    if path := folder.inputs.get("inversion_encoder"):
         guess = load_encoder(path, generator, source)
     colour_only = fit_colour_only(
         samples.images.to(device), masks.to(device), len(labels), labels.ignore_index,
         settings.seed,
     )  # fmt: skip
     frozen = {}
-    if settings.frozen.encoder:
-        maps = load_maps(settings.frozen.encoder, device)
+    if settings.frozen_features.encoder:
+        maps = load_maps(settings.frozen_features.encoder, device)
         frozen[FROZEN] = fit_frozen_features(
-            maps, settings.frozen.size, samples.images.to(device), masks, config.teacher, labels,
+            maps, settings.frozen_features.size, samples.images.to(device), masks, config.teacher, labels,
         )  # fmt: skip
     exported = folder.inputs["export"] / MODEL
     models: dict[str, Predict] = {
@@ -191,8 +198,8 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     sets: dict[str, Scored] = {}
     for name, given, says in _test_sets(config, folder, labels, generator, teacher):
         says |= {model: partial(_say, predict, given.pictures) for model, predict in models.items()}
-        sets[name] = score(given, says, settings.timed)
-        if count := settings.inverted:
+        sets[name] = score(given, says, settings.timed_images)
+        if count := settings.inversion_images:
             sets[name + INVERTED] = _with_inversion(
                 name, sets[name].first(count), generator, teacher, see, guess,
                 settings, folder,
@@ -211,7 +218,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
         "hashes": hashes, "test_sets": tests,
     }  # fmt: skip
     write_json(folder.path / RESULT, result)
-    save_sheet(draw_comparison(sets, labels, settings.shown), folder.path / PICTURE)
+    save_sheet(draw_comparison(sets, labels, settings.shown_images), folder.path / PICTURE)
     write_report(folder, result, sets, labels)
     print_tables(result)
     figures = {
@@ -242,8 +249,8 @@ def _test_sets(
             return predict_samples(generator, teacher, tests.take(numbers))
 
         yield GENERATED, Truth(tests.images, truths, {}), {TRUE_FEATURES: by_features}
-    if settings.held_out:
-        faces = RenderedFaces(settings.held_out_seed, settings.held_out, size, labels=labels)
+    if settings.held_out_images:
+        faces = RenderedFaces(settings.held_out_seed, settings.held_out_images, size, labels=labels)
         yield HELD_OUT, Truth(*faces.whole(), {}), {}
     for name, spec in config.test_sets.items():
         spec = spec.at({part: folder.inputs[f"{name}.{part}"] for part in spec.paths})
@@ -278,7 +285,7 @@ def _with_inversion(
     about = {
         "psnr": float(found.psnr.mean()),
         "psnr_each": found.psnr.tolist(),
-        "inversion": plain(settings.inversion) | {"maps": settings.maps or STUDENT},
+        "inversion": plain(settings.inversion) | {"maps": settings.perceptual_network or STUDENT},
         "seconds_in_batches": found.seconds,
     }
     return scored.beside(BY_INVERSION, masks, seconds, about)

@@ -68,16 +68,18 @@ def fit_frozen_features(
     seen = [features(picture[None]) for picture in pictures]
     if any(size % m.shape[-1] for m in seen[0]):
         raise UserError(
-            f"compare.frozen.size is {size}, which the encoder's maps of {seen[0][-1].shape[-1]} px do "
+            f"compare.frozen_features.size is {size}, which the encoder's maps of {seen[0][-1].shape[-1]} px do "
             "not divide; choose a multiple of its stride (of a transformer, its patch)."
         )
     seed_everything(config.seed)
     names = {f"{m.shape[-1]}.{i}": m.shape[1] for i, m in enumerate(seen[0])}
-    network = replace(config.network, features=())
+    network = replace(config.network, feature_maps=())
     head = FewShotCNN(network, names, pictures.shape[-1], len(labels)).to(pictures.device)
-    if config.balance:
+    if config.standardise:
         head.balance([torch.cat(layer).std((0, 2, 3)) for layer in zip(*seen, strict=True)])
-    optimiser = torch.optim.Adam(head.parameters(), config.rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.Adam(
+        head.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
     for epoch in tqdm(range(config.epochs), desc="frozen_features", unit="epoch"):
         seed_everything(config.seed, epoch)
         order = torch.randperm(len(pictures)).tolist()

@@ -50,7 +50,7 @@ class LabelsAlone:
 
     recipe: StudentStage
     shots: int
-    draw: int | None
+    shots_seed: int | None
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Supervised:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.faces <= self.recipe.held_back:
+        if self.faces <= self.recipe.val_images:
             raise UserError(
-                f"compare.supervised is {self.faces}, and student.held_back takes "
-                f"{self.recipe.held_back} of them; raise it to the number of pseudo-labels."
+                f"compare.supervised_images is {self.faces}, and student.val_images takes "
+                f"{self.recipe.val_images} of them; raise it to the number of pseudo-labels."
             )
 
 
@@ -88,7 +88,7 @@ def train_labels_alone(config: LabelsAlone, folder: StageFolder) -> Result:
     labels = LabelSet.load(folder.inputs["labels"])
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
-    chosen = pick(len(samples), config.shots, config.draw)
+    chosen = pick(len(samples), config.shots, config.shots_seed)
     annotated = Exact(TensorDataset(samples.images[chosen], masks[chosen]))
     return train_network(config.recipe, labels, annotated, annotated, folder)
 
@@ -145,6 +145,6 @@ def _train(
 ) -> Result:
     """Train on pictures and masks that come in parts, all but those held back."""
     data = Exact(TensorDataset(*(torch.cat(column) for column in zip(*parts, strict=True))))
-    border = len(data) - recipe.held_back
+    border = len(data) - recipe.val_images
     training, held_back = Part(data, range(border)), Part(data, range(border, len(data)))
     return train_network(recipe, labels, training, held_back, folder)

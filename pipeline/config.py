@@ -10,7 +10,7 @@ from evaluation.study import Variant, enough_epochs
 from student.export.stage import ExportStage
 from student.recipe import StudentStage
 from teacher.fit import TeacherStage
-from teacher.generators.inversion_encoder import EncoderStage
+from teacher.generators.inversion_encoder import InversionEncoderStage
 from teacher.generators.stylegan2.training import GeneratorStage
 from teacher.label import LabelStage
 
@@ -84,25 +84,25 @@ class Config:
     teacher: TeacherStage = field(default_factory=TeacherStage)
     label: LabelStage = field(default_factory=LabelStage)
     student: StudentStage = field(default_factory=StudentStage)
-    encoder: EncoderStage = field(default_factory=EncoderStage)
+    inversion_encoder: InversionEncoderStage = field(default_factory=InversionEncoderStage)
     compare: CompareStage = field(default_factory=CompareStage)
     export: ExportOptions = field(default_factory=ExportOptions)
 
 
 def guesses(config: Config) -> bool:
     """Whether the comparison's inversion starts from an encoder's guess."""
-    return config.encoder.images > 0 and config.compare.inverted > 0
+    return config.inversion_encoder.images > 0 and config.compare.inversion_images > 0
 
 
 def has_test_set(config: Config) -> bool:
     """Whether there is anything to compare on."""
     sources = config.sources
-    return bool(sources.test_annotations or sources.test_sets or config.compare.held_out)
+    return bool(sources.test_annotations or sources.test_sets or config.compare.held_out_images)
 
 
 def references(config: Config) -> tuple[str, ...]:
     """The networks that the comparison holds the student against: the stages that train them."""
-    supervised = ("supervised",) if config.compare.supervised else ()
+    supervised = ("supervised",) if config.compare.supervised_images else ()
     stored = config.student.source != "online"  # what is labelled anew is the stage `label`'s
     perfect = ("perfect_teacher",) if config.sources.annotator and stored else ()
     return ("labels_alone", *supervised, *perfect)
@@ -112,28 +112,31 @@ def smoke(config: Config) -> Config:
     """The same run, every stage cut to about a minute: does it hold together?"""
     new = dataclasses.replace
     student = new(
-        config.student, steps=min(config.student.steps, 4), batch=4, held_back=4, evaluate_every=2,
+        config.student, steps=min(config.student.steps, 4), batch_size=4, val_images=4, val_every=2,
         faces=min(config.student.faces, 16), workers=0,
         network=new(config.student.network, pretrained=False),
     )  # fmt: skip
     return new(
         config,
-        generator=new(config.generator, images=4 * config.generator.batch),
+        generator=new(config.generator, images=4 * config.generator.batch_size),
         teacher=new(config.teacher, epochs=min(config.teacher.epochs, 2)),
-        label=new(config.label, count=min(config.label.count, 12), per_shard=4, batch=2),
+        label=new(config.label, count=min(config.label.count, 12), shard_size=4, batch_size=2),
         student=student,
-        encoder=new(config.encoder, images=min(config.encoder.images, 4 * config.encoder.batch)),
+        inversion_encoder=new(
+            config.inversion_encoder,
+            images=min(config.inversion_encoder.images, 4 * config.inversion_encoder.batch_size),
+        ),
         compare=new(
             config.compare,
-            held_out=min(config.compare.held_out, 8),
-            supervised=min(config.compare.supervised, 16),
-            inverted=min(config.compare.inverted, 2),
+            held_out_images=min(config.compare.held_out_images, 8),
+            supervised_images=min(config.compare.supervised_images, 16),
+            inversion_images=min(config.compare.inversion_images, 2),
             inversion=new(
                 config.compare.inversion,
                 steps=min(config.compare.inversion.steps, 4),
-                starts=min(config.compare.inversion.starts, 8),
+                random_starts=min(config.compare.inversion.random_starts, 8),
             ),
-            timed=2,
+            timed_images=2,
         ),
     )
 
@@ -148,9 +151,9 @@ def varied(config: Config, variant: Variant, base: int) -> Config:
     teacher = new(
         teacher,
         shots=teacher.shots if variant.labels == base else variant.labels,
-        draw=None if teacher.draw is None else teacher.draw + number,
+        shots_seed=None if teacher.shots_seed is None else teacher.shots_seed + number,
         epochs=epochs,
-        decay_after=teacher.decay_after * epochs // teacher.epochs,
+        lr_decay_epoch=teacher.lr_decay_epoch * epochs // teacher.epochs,
         seed=teacher.seed + number,
     )
     label = new(config.label, seed=config.label.seed + number)

@@ -130,8 +130,8 @@ def left_out(name: str, config: Config) -> str | None:
         return "skipped, there are no stored pictures to label better"
     if name == "compare" and not sets:
         return "skipped, there is no test set in the config"
-    asked = (*references(config), *(("encoder",) if guesses(config) else ()))
-    if name in ("encoder", *REFERENCES) and not (sets and name in asked):
+    asked = (*references(config), *(("inversion_encoder",) if guesses(config) else ()))
+    if name in ("inversion_encoder", *REFERENCES) and not (sets and name in asked):
         return ""
     return None
 
@@ -154,7 +154,7 @@ def study(config: Config, repeat: int, shots: Sequence[int]) -> None:
 
     Args:
         repeat: chains for each number of labelled samples. Their number is added to the seeds, and to
-            `teacher.draw` where that is set.
+            `teacher.shots_seed` where that is set.
         shots: numbers of labelled samples; none for the config's own.
     """
     folder, runs = config.run.dir / "repeats", []

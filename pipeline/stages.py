@@ -90,9 +90,9 @@ def _train_student(config: StudentStage | OnlineStudent, folder: StageFolder) ->
     """The stage `student`, given what it may not know of: the generator."""
     if isinstance(config, StudentStage):
         return fit_student(config, folder)
-    if config.label.drop:
+    if config.label.drop_uncertain:
         PartialState().print(
-            "warning: label.drop is ignored: online, the most uncertain samples cannot be known first"
+            "warning: label.drop_uncertain is ignored: online, the most uncertain samples cannot be known first"
         )
     labeller = Labeller.load(config.label, folder.inputs, PartialState().device)
     return fit_student(config.student, folder, OnlineSamples(labeller))
@@ -138,13 +138,13 @@ def _check_compare(config: Config) -> None:
     if not has_test_set(config):
         raise UserError(
             "there is no test set: name sources.test_annotations or sources.test_sets, or raise "
-            "compare.held_out."
+            "compare.held_out_images."
         )
     for name, path in sources.rivals.items():
         if name in OWN_ROWS:
             raise UserError(f"sources.rivals: {name} is a row of its own; choose another name.")
         try_rival(path, LabelSet.load(sources.labels))
-    for network in filter(None, (settings.maps, settings.frozen.encoder)):
+    for network in filter(None, (settings.perceptual_network, settings.frozen_features.encoder)):
         load_maps(network, torch.device("cpu"))
 
 
@@ -182,19 +182,19 @@ STAGES = {
         "web/index.html",
         _check_export,
     ),
-    "encoder": Stage(
-        train_encoder, lambda c: c.encoder, lambda c: ("generator",),
+    "inversion_encoder": Stage(
+        train_encoder, lambda c: c.inversion_encoder, lambda c: ("generator",),
         "encoder.safetensors, encoder.json, encoder.png",
     ),
     "labels_alone": Stage(
         train_labels_alone,
-        lambda c: LabelsAlone(recipe_of(c.student), c.teacher.shots, c.teacher.draw),
+        lambda c: LabelsAlone(recipe_of(c.student), c.teacher.shots, c.teacher.shots_seed),
         lambda c: ("labels", "generator", "annotations"),
         _STUDENT_FILES,
     ),
     "supervised": Stage(
         train_supervised,
-        lambda c: Supervised(recipe_of(c.student), c.compare.supervised, c.compare.held_out_seed + 1),
+        lambda c: Supervised(recipe_of(c.student), c.compare.supervised_images, c.compare.held_out_seed + 1),
         lambda c: ("labels", "annotations"),
         _STUDENT_FILES,
     ),
@@ -212,7 +212,7 @@ STAGES = {
         ),
         lambda c: (
             "labels", "generator", "annotations", *_optional(c, "test_annotations"),
-            "teacher", "student", "export", *references(c), *(("encoder",) if guesses(c) else ()),
+            "teacher", "student", "export", *references(c), *(("inversion_encoder",) if guesses(c) else ()),
             *c.compare.folders,
             *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
             *(RIVAL + name for name in c.sources.rivals),

@@ -55,12 +55,12 @@ def fit_student(
             "student.targets is soft, but there are hard labels only: set label.top_k to the number of "
             f"classes, {len(labels)}, or to some of the best ones, and run `label` again."
         )
-    if config.held_back >= len(source):
+    if config.val_images >= len(source):
         raise UserError(
-            f"student.held_back is {config.held_back}; it must be below the {len(source)} pictures of the "
+            f"student.val_images is {config.val_images}; it must be below the {len(source)} pictures of the "
             "source."
         )
-    border = len(source) - config.held_back
+    border = len(source) - config.val_images
     training, held_back = Part(source, range(border)), Part(source, range(border, len(source)))
     validation = InMemory(held_back) if online else held_back
     return train_network(config, labels, training, validation, folder)
@@ -99,13 +99,13 @@ def train_network(
 
     augmented = Augmented(training, config.augmentation, labels.ignore_index, config.seed)
     order = EndlessBatches(
-        len(training), config.batch, first, config.steps, config.seed,
+        len(training), config.batch_size, first, config.steps, config.seed,
         accelerator.process_index, accelerator.num_processes,
     )  # fmt: skip
     workers = 0 if config.source == "online" else config.workers
 
     bar = tqdm(
-        total=config.steps * config.batch, initial=first * config.batch, desc=folder.stage, unit="img",
+        total=config.steps * config.batch_size, initial=first * config.batch_size, desc=folder.stage, unit="img",
         disable=not accelerator.is_main_process,
     )  # fmt: skip
     shown: dict[str, str] = {}
@@ -116,8 +116,8 @@ def train_network(
         done = step + 1
         shown["step"] = f"{done}/{config.steps}"
         bar.set_postfix(shown, refresh=False)
-        bar.update(config.batch)
-        if done % config.evaluate_every and done != config.steps:
+        bar.update(config.batch_size)
+        if done % config.val_every and done != config.steps:
             continue
 
         # Validate the average, keep the best, save.
@@ -127,12 +127,12 @@ def train_network(
             state_dict = learner.average.state_dict()
             best_weights = {key: value.cpu().clone() for key, value in state_dict.items()}
         if accelerator.is_main_process:
-            count = min(done - first, (done - 1) % config.evaluate_every + 1)
+            count = min(done - first, (done - 1) % config.val_every + 1)
             metrics = {
                 "loss": float(sum_loss) / count,
                 "rate": learning_rate(config, step),
                 "gradient_norm": float(norm),
-                "images_per_second": count * config.batch / (time.monotonic() - started),
+                "images_per_second": count * config.batch_size / (time.monotonic() - started),
                 "validation/miou": figures["miou"],
                 **{f"validation/iou/{k}": v for k, v in figures["iou"].items()},
             }

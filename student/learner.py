@@ -42,15 +42,15 @@ class Learner:
         build: Build = Student,
     ) -> None:
         ranks = accelerator.num_processes
-        if recipe.batch % (ranks * recipe.accumulate):
+        if recipe.batch_size % (ranks * recipe.grad_accumulation_steps):
             raise UserError(
-                f"student.batch is {recipe.batch}, not divisible by {ranks} processes x "
-                f"{recipe.accumulate} parts (student.accumulate); it is the batch of the whole run."
+                f"student.batch_size is {recipe.batch_size}, not divisible by {ranks} processes x "
+                f"{recipe.grad_accumulation_steps} parts (student.grad_accumulation_steps); it is the batch of the whole run."
             )
         self.recipe, self.labels, self.accelerator = recipe, labels, accelerator
         seed_everything(recipe.seed)  # ranks start alike
         self.network = build(recipe.network, len(labels)).to(memory_format=torch.channels_last)
-        average = ModelEmaV3(self.network, decay=recipe.ema, use_warmup=True)
+        average = ModelEmaV3(self.network, decay=recipe.ema_decay, use_warmup=True)
         self._average = average.to(accelerator.device)
         share_batch_norm(self.network, accelerator.device)
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
@@ -59,7 +59,7 @@ class Learner:
             {"params": decayed, "weight_decay": recipe.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
-        optimiser = torch.optim.AdamW(groups, recipe.rate)
+        optimiser = torch.optim.AdamW(groups, recipe.learning_rate)
         self._wrapped, self.optimiser = accelerator.prepare(self.network, optimiser)
         self.model: Any = torch.compile(self._wrapped) if recipe.compile else self._wrapped
 
@@ -79,19 +79,19 @@ class Learner:
             group["lr"] = learning_rate(recipe, step)
         self.model.train()
         lost = torch.zeros((), device=accelerator.device)
-        for i, part in enumerate(split(batch, recipe.accumulate), 1):
-            last = i == recipe.accumulate
+        for i, part in enumerate(split(batch, recipe.grad_accumulation_steps), 1):
+            last = i == recipe.grad_accumulation_steps
             with nullcontext() if last else accelerator.no_sync(self._wrapped):
-                loss = self.loss(part, step) / recipe.accumulate
+                loss = self.loss(part, step) / recipe.grad_accumulation_steps
                 if not torch.isfinite(loss):
                     raise UserError(
                         f"the student's loss is {float(loss)} at step {step} (samples "
-                        f"{part.number.tolist()[:8]}, ...); lower student.rate. The last checkpoint "
+                        f"{part.number.tolist()[:8]}, ...); lower student.learning_rate. The last checkpoint "
                         "is intact."
                     )
                 accelerator.backward(loss)
             lost += loss.detach()
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), recipe.grad_clip_norm)
         assert norm is not None
         self.optimiser.step()
         self.optimiser.zero_grad()
@@ -108,15 +108,15 @@ class Learner:
         if recipe.targets == "soft":
             heat = recipe.temperature
             soft = soft_labels(target, weight, runners_up, len(self.labels), heat)
-        weight = weight**recipe.confidence
+        weight = weight**recipe.confidence_power
         # After Hinton et al., "Distilling the knowledge" (2015): gradients shrink with its square.
         loss = heat**2 * cross_entropy(logits / heat, target, weight, ignore_index, soft, total)
-        if recipe.dice:
-            loss = loss + recipe.dice * dice(logits, target, weight, ignore_index, total)
-        if recipe.lovasz:
+        if recipe.dice_weight:
+            loss = loss + recipe.dice_weight * dice(logits, target, weight, ignore_index, total)
+        if recipe.lovasz_weight:
             # It sorts pixels: every second row and column, in turn, in a quarter of the time.
             few = (..., slice(step % 2, None, 2), slice(step // 2 % 2, None, 2))
-            loss = loss + recipe.lovasz * lovasz(
+            loss = loss + recipe.lovasz_weight * lovasz(
                 logits[few], target[few], weight[few], ignore_index, total
             )
         return loss

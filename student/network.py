@@ -43,8 +43,8 @@ class NetworkConfig:
         pretrained: start from its weights (timm's are downloaded the first time).
         levels: how many of the encoder's resolutions are used, from the finest on; of a transformer that
             has one resolution, as many blocks from all of its depth.
-        width: channels of the decoder at the finest level; each coarser one has half as many more.
-        detail: channels of the convolution on the picture itself.
+        decoder_width: channels of the decoder at the finest level; each coarser one has half as many more.
+        detail_channels: channels of the convolution on the picture itself.
         output_stride: pixels from one place of the decoder's last maps to the next; for large pictures 2 or
             4, with so many times the channels there.
     """
@@ -52,8 +52,8 @@ class NetworkConfig:
     encoder: str = "resnet18"
     pretrained: bool = False
     levels: int = 4
-    width: int = 32
-    detail: int = 16
+    decoder_width: int = 32
+    detail_channels: int = 16
     output_stride: int = 1
 
 
@@ -166,7 +166,7 @@ class Student(nn.Module):
         self.config = config
         channels: list[int] = self.encoder.feature_info.channels()  # type: ignore[union-attr, operator]
         strides: list[int] = self.encoder.feature_info.reduction()  # type: ignore[union-attr, operator]
-        width, s = config.width, config.output_stride
+        width, s = config.decoder_width, config.output_stride
         if s < 1 or strides[0] % s:
             raise UserError(
                 f"student.network.output_stride is {s}; the finest map of {config.encoder!r} has one place "
@@ -178,7 +178,7 @@ class Student(nn.Module):
         )
         self.merge = nn.ModuleList(_conv(a + b, a) for a, b in pairwise(widths))
         # One place that speaks for a block of pixels has more to keep.
-        detail, last = s * config.detail, s * width
+        detail, last = s * config.detail_channels, s * width
         self.detail = _conv(3, detail, s + 2, s)  # sees a block and the pixels around it
         self.join = nn.Sequential(_conv(width + detail, last), _conv(last, last))
         self.classify = nn.Conv2d(last, classes * s * s, 1)

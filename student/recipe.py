@@ -23,18 +23,18 @@ class StudentStage:
         faces: number of rendered faces, where they are the source.
         resolution: of the rendered faces, where they are the source.
         steps: optimiser steps.
-        batch: pictures per step over all processes.
+        batch_size: pictures per step over all processes.
         targets: learn the most probable class of every pixel, or the probabilities of all that are
             stored (label.top_k).
         temperature: of soft targets: probabilities of teacher and student are flattened by it.
-        rate: AdamW's peak learning rate, after a linear warm-up and before a cosine to zero.
-        confidence: power of the teacher's confidence that weights each pixel; 0 weighs all alike.
-        dice: weight of the Dice loss beside cross-entropy.
-        lovasz: weight of the Lovasz-Softmax loss beside them, taken over a quarter of the pixels.
-        ema: decay of the moving average of the weights, which is what is evaluated and kept.
-        held_back: pictures of the source kept from training, for validation.
-        evaluate_every: steps between validations, each with a checkpoint.
-        accumulate: parts that a process takes its share of a batch in, one after the other, to need less
+        learning_rate: AdamW's peak learning rate, after a linear warm-up and before a cosine to zero.
+        confidence_power: power of the teacher's confidence that weights each pixel; 0 weighs all alike.
+        dice_weight: weight of the Dice loss beside cross-entropy.
+        lovasz_weight: weight of the Lovasz-Softmax loss beside them, taken over a quarter of the pixels.
+        ema_decay: decay of the moving average of the weights, which is what is evaluated and kept.
+        val_images: pictures of the source kept from training, for validation.
+        val_every: steps between validations, each with a checkpoint.
+        grad_accumulation_steps: parts that a process takes its share of a batch in, one after the other, to need less
             memory; their gradients make one step.
         precision: of the convolutions under accelerate; auto for bf16 where the device computes in it.
         compile: let torch.compile make the network faster; it needs a C++ compiler.
@@ -49,18 +49,18 @@ class StudentStage:
     faces: int = 50_000
     resolution: int = 64
     steps: int = 1500
-    batch: int = 32
-    rate: float = 2e-3
+    batch_size: int = 32
+    learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    warm_up: int = 100
-    clip: float = 1.0
-    confidence: float = 1.0
-    dice: float = 0.5
-    lovasz: float = 1.0
-    ema: float = 0.995
-    held_back: int = 200
-    evaluate_every: int = 250
-    accumulate: int = 1
+    warmup_steps: int = 100
+    grad_clip_norm: float = 1.0
+    confidence_power: float = 1.0
+    dice_weight: float = 0.5
+    lovasz_weight: float = 1.0
+    ema_decay: float = 0.995
+    val_images: int = 200
+    val_every: int = 250
+    grad_accumulation_steps: int = 1
     precision: Literal["auto", "no", "bf16", "fp16"] = "no"
     compile: bool = False
     workers: int = 1
@@ -91,5 +91,5 @@ def mixed_precision(config: StudentStage) -> str:
 
 def learning_rate(config: StudentStage, step: int) -> float:
     """Linear warm-up, then a cosine to zero."""
-    warm = min(1.0, (step + 1) / max(config.warm_up, 1))
-    return config.rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))

@@ -32,18 +32,18 @@ class AnnotateOptions:
             zip file or one file.
         out: folder for the annotated samples.
         inversion: how the latents of photographs are found.
-        maps: a network in whose feature maps they are compared as well: a finished student folder, or
+        perceptual_network: a network in whose feature maps they are compared as well: a finished student folder, or
             a timm model, whose pretrained weights are downloaded the first time or, as
             `local-dir:FOLDER`, lie in a folder.
-        guess: a finished folder of the stage `encoder`, from whose guess their inversion may start.
+        inversion_encoder: a finished folder of the stage `inversion_encoder`, from whose guess their inversion may start.
     """
 
     samples: Path
     masks: Path
     out: Path
     inversion: InversionConfig = InversionConfig()
-    maps: str | None = None
-    guess: Path | None = None
+    perceptual_network: str | None = None
+    inversion_encoder: Path | None = None
 
 
 def annotate(
@@ -82,13 +82,13 @@ def annotate(
         pictures = torch.stack([square(read_photograph(files[name]), size) for name in labelled])
         print(f"these are photographs: looking for the latents that draw them ({len(labelled)})")
         maps, guess, by = None, None, {"generator": source}
-        if options.maps:
-            maps = load_maps(options.maps, generator.w_mean.device)
-            folder = Path(options.maps.removeprefix("local-dir:"))
-            by["maps"] = artifact_hash(folder) if folder.is_dir() else options.maps
-        if options.guess:
-            guess = load_encoder(options.guess, generator, source)
-            by["guess"] = artifact_hash(options.guess)
+        if options.perceptual_network:
+            maps = load_maps(options.perceptual_network, generator.w_mean.device)
+            folder = Path(options.perceptual_network.removeprefix("local-dir:"))
+            by["maps"] = artifact_hash(folder) if folder.is_dir() else options.perceptual_network
+        if options.inversion_encoder:
+            guess = load_encoder(options.inversion_encoder, generator, source)
+            by["guess"] = artifact_hash(options.inversion_encoder)
         # Goes on behind finished pictures, but not behind those that were sought otherwise.
         unfinished = options.out / f".inverted-by-{sha256(repr(by).encode()).hexdigest()[:12]}"
         found = invert(generator, pictures, options.inversion, maps, Checkpoints(unfinished), guess)

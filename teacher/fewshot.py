@@ -35,20 +35,20 @@ class FewShotConfig:
     Args:
         widths: channels of the convolutions before the last one.
         dilations: of all convolutions; the first, on the hypercolumn, has none.
-        slope: of LeakyReLU.
-        features: names of the feature maps that are read, as in `64.0`; none for all of them.
+        negative_slope: of LeakyReLU.
+        feature_maps: names of the feature maps that are read, as in `64.0`; none for all of them.
         upsampling: how the feature maps reach the image's size.
-        dropout: share of the hypercolumn's channels that a training step leaves out.
+        channel_dropout: share of the hypercolumn's channels that a training step leaves out.
         head_dropout: share of the activations between the convolutions that it leaves out.
         members: networks in the ensemble, alike but for their initial weights.
     """
 
     widths: tuple[int, ...] = (128, 64, 64, 32)
     dilations: tuple[int, ...] = (1, 2, 1, 2, 1)
-    slope: float = 0.2
-    features: tuple[str, ...] = ()
+    negative_slope: float = 0.2
+    feature_maps: tuple[str, ...] = ()
     upsampling: Interpolation = "nearest"
-    dropout: float = 0.0
+    channel_dropout: float = 0.0
     head_dropout: float = 0.0
     members: int = 1
 
@@ -76,13 +76,15 @@ class FewShotCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.features = config, dict(features)
-        if unknown := set(config.features) - set(features):
+        if unknown := set(config.feature_maps) - set(features):
             raise UserError(
-                f"teacher.network.features: the generator has no {', '.join(sorted(unknown))}; "
+                f"teacher.network.feature_maps: the generator has no {', '.join(sorted(unknown))}; "
                 f"it has {', '.join(features)}."
             )
         self.chosen = [
-            i for i, name in enumerate(features) if not config.features or name in config.features
+            i
+            for i, name in enumerate(features)
+            if not config.feature_maps or name in config.feature_maps
         ]
         members, widths = config.members, [*config.widths, classes]
         channels = [list(features.values())[i] for i in self.chosen]
@@ -110,10 +112,10 @@ class FewShotCNN(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """All feature maps of the generator -> logits of every member [B, K, C, S, S]."""
         maps = [features[i] for i in self.chosen]
-        x = self.first([F.dropout2d(f, self.config.dropout, self.training) for f in maps])
+        x = self.first([F.dropout2d(f, self.config.channel_dropout, self.training) for f in maps])
         for conv in self.rest:
             x = F.dropout(
-                F.leaky_relu(x, self.config.slope), self.config.head_dropout, self.training
+                F.leaky_relu(x, self.config.negative_slope), self.config.head_dropout, self.training
             )
             x = conv(x)
         return x.unflatten(1, (self.config.members, -1))

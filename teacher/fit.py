@@ -35,40 +35,40 @@ class TeacherStage:
     Args:
         network: the architecture.
         shots: how many of the annotated samples to learn from; 0 for all.
-        draw: seed of a random choice of these; none for the first ones.
+        shots_seed: seed of a random choice of these; none for the first ones.
         epochs: passes over the annotated samples; one step per sample.
-        rate: Adam's learning rate, divided by ten after `decay_after` epochs.
-        dice: weight of the Dice loss beside cross-entropy.
+        learning_rate: Adam's learning rate, divided by ten after `decay_after` epochs.
+        dice_weight: weight of the Dice loss beside cross-entropy.
         flip: probability that features and mask are mirrored.
-        balance: learn in features of unit deviation, as random samples have them; the finished teacher
+        standardise: learn in features of unit deviation, as random samples have them; the finished teacher
             reads the features as they are.
-        clip: largest norm of a step's gradient; steps see one sample each, and a single outlier can throw a
+        grad_clip_norm: largest norm of a step's gradient; steps see one sample each, and a single outlier can throw a
             teacher at a high rate out of what it has learned. 0 for none.
         fresh_noise: draw new noise inputs at every step: the same face, other details.
-        mix_from: from this resolution on, take the styles of a random other face at every step: the
+        style_mixing_from: from this resolution on, take the styles of a random other face at every step: the
             same shape in other colours. 0 switches it off.
-        evaluate_every: epochs between two evaluations on the annotated test samples, or, where there
+        val_every: epochs between two evaluations on the annotated test samples, or, where there
             are none, on the samples it is fitted to.
     """
 
     network: FewShotConfig = FewShotConfig()
     shots: int = 0
-    draw: int | None = None
+    shots_seed: int | None = None
     epochs: int = 100
-    rate: float = 1e-3
-    decay_after: int = 50
+    learning_rate: float = 1e-3
+    lr_decay_epoch: int = 50
     weight_decay: float = 1e-3
-    dice: float = 0.0
+    dice_weight: float = 0.0
     flip: float = 0.0
-    balance: bool = False
-    clip: float = 1.0
+    standardise: bool = False
+    grad_clip_norm: float = 1.0
     fresh_noise: bool = False
-    mix_from: int = 0
-    evaluate_every: int = 10
+    style_mixing_from: int = 0
+    val_every: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_counts("teacher", self, "epochs", "evaluate_every")
+        require_counts("teacher", self, "epochs", "val_every")
 
 
 def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
@@ -84,7 +84,7 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     generator = load_generator(folder.inputs["generator"], device)
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
-    chosen = pick(len(samples), config.shots, config.draw)
+    chosen = pick(len(samples), config.shots, config.shots_seed)
     samples, masks = samples.take(chosen), masks[chosen]
     tests, truths, kind = samples, masks, "its own samples"
     if path := folder.inputs.get("test_annotations"):
@@ -95,10 +95,10 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     teacher = FewShotCNN(
         config.network, generator.features, generator.config.resolution, len(labels)
     ).to(device)
-    if config.balance:
+    if config.standardise:
         teacher.balance(feature_deviations(generator, config.seed))
     optimiser = torch.optim.Adam(
-        teacher.parameters(), config.rate, weight_decay=config.weight_decay
+        teacher.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
     checkpoints, first = Checkpoints(folder.checkpoints), 0
     if state := checkpoints.newest():
@@ -117,7 +117,7 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
 
         metrics = {"loss": loss, "rate": optimiser.param_groups[0]["lr"]}
         last = epoch + 1 == config.epochs
-        if (epoch + 1) % config.evaluate_every == 0 or last:
+        if (epoch + 1) % config.val_every == 0 or last:
             figures = evaluate_teacher(generator, teacher, tests, truths, labels)
             metrics |= {"miou": figures["miou"]}
             metrics |= {f"iou/{name}": value for name, value in figures["iou"].items()}
@@ -148,7 +148,7 @@ def learn(
         UserError: the loss is not finite.
     """
     for group in optimiser.param_groups:
-        group["lr"] = config.rate * (0.1 if epoch >= config.decay_after else 1.0)
+        group["lr"] = config.learning_rate * (0.1 if epoch >= config.lr_decay_epoch else 1.0)
     teacher.train()
     losses = []
     for features, mask in shots:
@@ -160,17 +160,19 @@ def learn(
         loss = torch.zeros((), device=target.device)
         for logits in teacher(features).unbind(1):
             loss = loss + cross_entropy(logits, target, weight, ignore_index)
-            if config.dice:
-                loss = loss + config.dice * dice(logits, target, weight, ignore_index)
+            if config.dice_weight:
+                loss = loss + config.dice_weight * dice(logits, target, weight, ignore_index)
         optimiser.zero_grad()
         loss.backward()
-        if config.clip:
-            clip_members(teacher, config.clip)
+        if config.grad_clip_norm:
+            clip_members(teacher, config.grad_clip_norm)
         optimiser.step()
         losses.append(loss.item() / config.network.members)
     mean = sum(losses) / len(losses)
     if not math.isfinite(mean):
-        raise UserError(f"the teacher's loss is {mean} in epoch {epoch}; lower teacher.rate.")
+        raise UserError(
+            f"the teacher's loss is {mean} in epoch {epoch}; lower teacher.learning_rate."
+        )
     return mean
 
 
@@ -209,10 +211,10 @@ def training_features(generator: Generator, samples: Samples, config: TeacherSta
     w, noise = samples.w.to(device), [n.to(device) for n in samples.noise]
     if config.fresh_noise:
         noise = generator.random_noise(len(w))
-    if config.mix_from:
+    if config.style_mixing_from:
         z = torch.randn(len(w), generator.config.latent_size, device=device)
         other = generator.mapping(z).unsqueeze(1)
-        fine = [int(n.split(".")[0]) >= config.mix_from for n in generator.feature_names]
+        fine = [int(n.split(".")[0]) >= config.style_mixing_from for n in generator.feature_names]
         fine.append(True)  # the last style colours the image
         mixed = torch.tensor(fine, device=device)[None, :, None] & (torch.rand(()) < 0.5)
         w = torch.where(mixed, other, w)

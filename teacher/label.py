@@ -65,27 +65,29 @@ class LabelStage:
         count: samples to label.
         seed: of the samples; one never used for annotation.
         truncation: psi of the samples; 1 for full variety.
-        per_shard: samples in a shard.
-        batch: samples at once; none for as many as suit the device.
+        shard_size: samples in a shard.
+        batch_size: samples at once; none for as many as suit the device.
         precision: of the convolutions.
         top_k: classes whose probability is kept for every pixel: 1 for hard labels with their
             confidence, more for soft labels.
-        drop: share of the samples, the most uncertain ones, that is not trained on.
+        drop_uncertain: share of the samples, the most uncertain ones, that is not trained on.
     """
 
     count: int = 4000
     seed: int = 1000
     truncation: float = 1.0
-    per_shard: int = 250
-    batch: int | None = None
+    shard_size: int = 250
+    batch_size: int | None = None
     precision: Literal["no", "bf16"] = "no"
     top_k: int = 1
-    drop: float = 0.0
+    drop_uncertain: float = 0.0
 
     def __post_init__(self) -> None:
-        require_counts("label", self, "count", "per_shard", "top_k")
-        if not 0 <= self.drop < 1:
-            raise UserError(f"label.drop is {self.drop}; it is a share, from 0 to below 1.")
+        require_counts("label", self, "count", "shard_size", "top_k")
+        if not 0 <= self.drop_uncertain < 1:
+            raise UserError(
+                f"label.drop_uncertain is {self.drop_uncertain}; it is a share, from 0 to below 1."
+            )
 
 
 class Scored(NamedTuple):
@@ -113,9 +115,11 @@ class Labeller:
         self.device = generator.w_mean.device
         network = teacher.config
         widest = network.members * max(network.widths) * teacher.first.size**2
-        self.batch = config.batch or samples_at_once(generator, widest)
+        self.batch_size = config.batch_size or samples_at_once(generator, widest)
         features = floats_of_features(generator)
-        self.batch_bytes = 16 * self.batch * (features + widest)  # four times what it holds at once
+        self.batch_bytes = (
+            16 * self.batch_size * (features + widest)
+        )  # four times what it holds at once
 
     @staticmethod
     def load(config: LabelStage, inputs: Mapping[str, Path], device: torch.device) -> "Labeller":
@@ -127,7 +131,7 @@ class Labeller:
 
     def batches(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         """Numbers of samples that are made at once."""
-        return chunks(self.generator, numbers, self.batch)
+        return chunks(self.generator, numbers, self.batch_size)
 
     def inputs(self, numbers: list[int]) -> tuple[Tensor, list[Tensor]]:
         """z and noise of samples, on the CPU."""
@@ -164,12 +168,12 @@ def label_samples(config: LabelStage, folder: StageFolder) -> Result:
     """
     state = PartialState()
     labeller = Labeller.load(config, folder.inputs, state.device)
-    shards = range(-(-config.count // config.per_shard))
+    shards = range(-(-config.count // config.shard_size))
     missing = [n for n in shards if not (folder.path / shard_name(n)).exists()]
     if len(missing) < len(shards):
         state.print(f"label: {len(shards) - len(missing)} of {len(shards)} shards are there")
     if missing and state.is_main_process:
-        _check_space(labeller, folder.path, len(missing) * config.per_shard)
+        _check_space(labeller, folder.path, len(missing) * config.shard_size)
     state.wait_for_everyone()  # all ranks have seen the same shards
     produce(labeller, missing[state.process_index :: state.num_processes], folder.path)
     state.wait_for_everyone()
@@ -177,10 +181,10 @@ def label_samples(config: LabelStage, folder: StageFolder) -> Result:
         return Result([], {})
 
     scores = read_scores(folder.path, len(shards))
-    dropped = most_uncertain(scores, config.drop)
+    dropped = most_uncertain(scores, config.drop_uncertain)
     index = {
         "count": config.count,
-        "per_shard": config.per_shard,
+        "per_shard": config.shard_size,
         "classes": labeller.labels.names,
         "top_k": config.top_k,
         "dropped": dropped,
@@ -230,8 +234,8 @@ def produce(labeller: Labeller, shards: Sequence[int], folder: Path) -> None:
 
 def _numbers(config: LabelStage, shard: int) -> range:
     """Numbers of a shard's samples."""
-    first = shard * config.per_shard
-    return range(first, min(first + config.per_shard, config.count))
+    first = shard * config.shard_size
+    return range(first, min(first + config.shard_size, config.count))
 
 
 def _check_space(labeller: Labeller, folder: Path, count: int) -> None:

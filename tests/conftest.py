@@ -70,8 +70,8 @@ def labels() -> LabelSet:
 def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
     folder = tmp_path_factory.mktemp("chain")
     stage = {
-        "architecture": {"channels": [8, 8, 8], "latent_size": 8, "mapping_layers": 2},
-        "images": 256, "batch": 8, "bf16": False, "log_every": 64, "save_every": 64, "workers": 0,
+        "network": {"channels": [8, 8, 8], "latent_size": 8, "mapping_layers": 2},
+        "images": 256, "batch_size": 8, "precision": "no", "log_every": 64, "save_every": 64, "workers": 0,
     }  # fmt: skip
     config = folder / "config.yaml"
     values = {
@@ -83,18 +83,18 @@ def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
         },
         "generator": stage,
         "teacher": {
-            "epochs": 6, "evaluate_every": 2, "network": {"widths": [16, 8, 8, 8]},
-            "fresh_noise": True, "dice": 1.0, "flip": 0.5, "balance": True,
+            "epochs": 6, "val_every": 2, "network": {"widths": [16, 8, 8, 8]},
+            "fresh_noise": True, "dice_weight": 1.0, "flip": 0.5, "standardise": True,
         },
-        "label": {"count": 40, "per_shard": 8, "batch": 4},
+        "label": {"count": 40, "shard_size": 8, "batch_size": 4},
         "student": {
-            "network": {"encoder": "resnet10t", "levels": 2, "width": 8, "detail": 4},
-            "steps": 12, "batch": 8, "held_back": 8, "evaluate_every": 3, "workers": 0,
-            "resolution": SIZE, "precision": "bf16", "lovasz": 0.5,
+            "network": {"encoder": "resnet10t", "levels": 2, "decoder_width": 8, "detail_channels": 4},
+            "steps": 12, "batch_size": 8, "val_images": 8, "val_every": 3, "workers": 0,
+            "resolution": SIZE, "precision": "bf16", "lovasz_weight": 0.5,
         },
         "compare": {
-            "held_out": 20, "timed": 3, "shown": 2, "inverted": 3,
-            "inversion": {"steps": 6, "starts": 4},
+            "held_out_images": 20, "timed_images": 3, "shown_images": 2, "inversion_images": 3,
+            "inversion": {"steps": 6, "random_starts": 4},
         },
     }  # fmt: skip
     config.write_text(yaml.safe_dump(values))
@@ -124,9 +124,9 @@ def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished student on rendered faces, trained for a moment."""
     folder = tmp_path_factory.mktemp("student")
     options = {
-        "network.encoder": "resnet10t", "network.levels": 2, "network.width": 8,
-        "network.detail": 4, "source": "faces", "faces": 40, "resolution": SIZE, "steps": 4,
-        "batch": 8, "held_back": 8, "evaluate_every": 2, "workers": 0,
+        "network.encoder": "resnet10t", "network.levels": 2, "network.decoder_width": 8,
+        "network.detail_channels": 4, "source": "faces", "faces": 40, "resolution": SIZE, "steps": 4,
+        "batch_size": 8, "val_images": 8, "val_every": 2, "workers": 0,
     }  # fmt: skip
     arguments = [x for k, v in options.items() for x in (f"--student.{k}", v)]
     made = run_cli("student", "--run.dir", folder, *arguments)

@@ -44,7 +44,7 @@ def test_three_classes_end_to_end_with_a_test_set_of_ones_own(chain, tmp_path):
         "annotations": str(tmp_path / "train"), "test_annotations": str(tmp_path / "test"),
         "test_sets": {
             "own": {
-                "pictures": str(own / "pictures"), "masks": str(own / "masks"),
+                "images": str(own / "pictures"), "masks": str(own / "masks"),
                 "labels": str(LABELS), "first": 1, "last": 3,
             }
         },
@@ -75,7 +75,7 @@ def test_three_masks_are_enough_and_smoke_is_short(chain, tmp_path):
     """No annotated test samples, no test set: still an exported student, and nothing pretended."""
     made = run_cli(
         "distill", "--smoke", "--config", chain.config, "--run.dir", tmp_path / "run",
-        "--sources.test_annotations", "null", "--compare.held_out", 0,
+        "--sources.test_annotations", "null", "--compare.held_out_images", 0,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "compare: skipped, there is no test set" in made.stdout
@@ -88,10 +88,14 @@ def test_three_masks_are_enough_and_smoke_is_short(chain, tmp_path):
 
 def test_smoke_inverts_little():
     """Fifty pictures by three hundred steps are hours on a processor."""
-    short = smoke(Config(compare=CompareStage(inverted=50))).compare
-    assert (short.inverted, short.inversion.steps, short.inversion.starts) == (2, 4, 8)
-    none = smoke(Config(compare=CompareStage(inverted=0))).compare
-    assert none.inverted == 0
+    short = smoke(Config(compare=CompareStage(inversion_images=50))).compare
+    assert (short.inversion_images, short.inversion.steps, short.inversion.random_starts) == (
+        2,
+        4,
+        8,
+    )
+    none = smoke(Config(compare=CompareStage(inversion_images=0))).compare
+    assert none.inversion_images == 0
 
 
 def test_from_a_pkl_and_three_labelme_files_to_an_exported_student(tmp_path, monkeypatch):

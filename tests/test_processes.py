@@ -16,12 +16,12 @@ from tests.conftest import ROOT, environment, ranks, run_cli
 def test_two_ranks_distil_online_from_soft_labels(chain, tmp_path):
     made = run_cli(
         "distill", "--config", chain.config, "--run.dir", tmp_path, "--student.source", "online",
-        "--label.top_k", 8, "--label.drop", 0.1, "--student.targets", "soft",
+        "--label.top_k", 8, "--label.drop_uncertain", 0.1, "--student.targets", "soft",
         "--teacher.network.members", 2, launcher=ranks(2),
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "label: skipped" in made.stdout
-    assert made.stdout.count("warning: label.drop is ignored") == 1
+    assert made.stdout.count("warning: label.drop_uncertain is ignored") == 1
     assert not (tmp_path / "label").exists()
     assert read_json(tmp_path / "student/manifest.json")["processes"] == 2
     assert read_json(tmp_path / "student/manifest.json")["config"]["label"]["top_k"] == 8
@@ -91,7 +91,7 @@ def test_the_loss_curve_does_not_depend_on_the_number_of_processes(chain, tmp_pa
         run = tmp_path / f"{bool(launcher)}"
         made = run_cli(
             "student", "--config", chain.config, "--run.dir", run, "--student.source", "faces",
-            "--student.faces", 40, "--student.precision", "no", "--student.evaluate_every", 1,
+            "--student.faces", 40, "--student.precision", "no", "--student.val_every", 1,
             "--student.network.encoder", "mobilenetv4_conv_small_050",
             "--student.network.levels", 3,  # leaves layers behind it unused
             launcher=launcher,
@@ -113,8 +113,8 @@ def test_a_batch_taken_in_parts_makes_the_same_steps(chain, tmp_path):
     for parts in (1, 2):
         made = run_cli(
             "student", "--config", chain.config, "--run.dir", tmp_path / str(parts), *still,
-            "--student.source", "faces", "--student.faces", 12, "--student.evaluate_every", 1,
-            "--student.precision", "no", "--student.accumulate", parts,
+            "--student.source", "faces", "--student.faces", 12, "--student.val_every", 1,
+            "--student.precision", "no", "--student.grad_accumulation_steps", parts,
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
         lines = (tmp_path / str(parts) / "student/metrics.jsonl").read_text().splitlines()

@@ -235,17 +235,17 @@ def test_a_student_resumes_exactly_past_a_damaged_checkpoint(chain, finished, tm
             ["teacher", "--config", "{config}", "--run.dir", "{tmp}", "--sources.labels", "no.yaml"],
             "no.yaml does not exist",
         ),
-        (["generator", "--generator.batch", "6", "--run.dir", "{tmp}"], "multiple of four"),
+        (["generator", "--generator.batch_size", "6", "--run.dir", "{tmp}"], "multiple of four"),
         (["generator", "--generator.images", "20"], "generator.images is 20, less than a batch (32)"),
         (["generator", "--generator.save_every", "0"], "generator.save_every is 0"),
-        (["teacher", "--teacher.evaluate_every", "0"], "teacher.evaluate_every is 0"),
-        (["student", "--student.evaluate_every", "0"], "student.evaluate_every is 0"),
-        (["encoder", "--encoder.evaluate_every", "0"], "encoder.evaluate_every is 0"),
-        (["compare", "--compare.timed", "0"], "compare.timed is 0"),
+        (["teacher", "--teacher.val_every", "0"], "teacher.val_every is 0"),
+        (["student", "--student.val_every", "0"], "student.val_every is 0"),
+        (["inversion_encoder", "--inversion_encoder.val_every", "0"], "inversion_encoder.val_every is 0"),
+        (["compare", "--compare.timed_images", "0"], "compare.timed_images is 0"),
         (
             ["student", "--config", "{config}", "--run.dir", "{tmp}", "--student.source", "faces",
              "--student.faces", "5"],
-            "student.held_back is 8",
+            "student.val_images is 8",
         ),
         (
             ["student", "--config", "{config}", "--run.dir", "{tmp}", "--student.source", "faces",
@@ -254,10 +254,10 @@ def test_a_student_resumes_exactly_past_a_damaged_checkpoint(chain, finished, tm
         ),
         (
             ["student", "--config", "{config}", "--run.dir", "{tmp}", "--student.source", "faces",
-             "--student.accumulate", "3"],
-            "student.batch is 8, not divisible by 1 processes x 3 parts",
+             "--student.grad_accumulation_steps", "3"],
+            "student.batch_size is 8, not divisible by 1 processes x 3 parts",
         ),
-        (["label", "--config", "{config}", "--label.drop", "1.5"], "label.drop is 1.5"),
+        (["label", "--config", "{config}", "--label.drop_uncertain", "1.5"], "label.drop_uncertain is 1.5"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_two(chain, tmp_path, arguments, message, capsys):
@@ -271,7 +271,7 @@ def test_bad_input_is_one_sentence_and_exit_code_two(chain, tmp_path, arguments,
 def test_a_loss_that_is_no_number_stops_the_student_and_names_the_step(chain, tmp_path):
     made = run_cli(
         "student", "--config", chain.config, "--run.dir", tmp_path, "--student.source", "faces",
-        "--student.faces", 20, "--student.rate", 1e30, "--student.warm_up", 0,
+        "--student.faces", 20, "--student.learning_rate", 1e30, "--student.warmup_steps", 0,
     )  # fmt: skip
     assert made.returncode == 2
     assert re.search(r"the student's loss is (nan|inf) at step \d+ \(samples \[\d+, ", made.stderr)
@@ -332,7 +332,7 @@ def test_a_student_of_samples_made_online_is_exported_in_eight_bits_too(chain, f
     common = ("--config", chain.config, "--run.dir", tmp_path)
     made = run_cli("student", *common, "--student.source", "online", "--student.steps", 3)
     assert made.returncode == 0, made.stderr
-    made = run_cli("export", *common, "--export.int8_loss", 1)
+    made = run_cli("export", *common, "--export.int8_max_loss", 1)
     assert made.returncode == 0, made.stderr
     assert "eight bits: mIoU" in made.stdout
     assert (tmp_path / "export/student/student-int8.onnx").exists()

@@ -52,18 +52,18 @@ class ExportStage:
     """Stage `export`.
 
     Args:
-        agreement: least share of pixels on which every file and PyTorch must agree, at every size tried.
+        min_agreement: least share of pixels on which every file and PyTorch must agree, at every size tried.
         probabilities: give the classes' probabilities as a second output.
         int8: write the student in eight bits too, if it is as good.
-        int8_loss: mIoU on held-back pictures that it may lose for that.
-        calibration: pictures that its ranges are measured on.
+        int8_max_loss: mIoU on held-back pictures that it may lose for that.
+        calibration_images: pictures that its ranges are measured on.
     """
 
-    agreement: float = 0.999
+    min_agreement: float = 0.999
     probabilities: bool = False
     int8: bool = True
-    int8_loss: float = 0.01
-    calibration: int = 100
+    int8_max_loss: float = 0.01
+    calibration_images: int = 100
 
 
 @dataclass(frozen=True)
@@ -171,11 +171,13 @@ def find_pictures(
             source = PseudoLabels(folder.inputs["pseudo_labels"])
         why = "the pseudo-labels are not those that it was trained on"
     if source is None:
-        faces = RenderedFaces(0, config.calibration, resolution)
+        faces = RenderedFaces(0, config.calibration_images, resolution)
         return Pictures(faces.whole()[0], None, None, why)
     border = len(source) - recipe["held_back"]
     held_back = Part(source, range(border, len(source))).__getitems__([*range(recipe["held_back"])])
-    learned = Part(source, range(border)).__getitems__([*range(min(border, config.calibration))])
+    learned = Part(source, range(border)).__getitems__(
+        [*range(min(border, config.calibration_images))]
+    )
     return Pictures(
         torch.stack([item.image for item in held_back]),
         torch.stack([item.mask for item in held_back]),
@@ -193,10 +195,10 @@ def _check(
     """
     shares = agreement(deployed, other, pictures)
     size, least = min(shares.items(), key=lambda item: item[1])
-    if least < config.agreement:
+    if least < config.min_agreement:
         raise UserError(
             f"{name} agrees with PyTorch on {least:.4%} of pixels only for pictures of {size}, less than "
-            f"export.agreement {config.agreement:.4%}; the stage is not finished."
+            f"export.min_agreement {config.min_agreement:.4%}; the stage is not finished."
         )
     return shares
 
@@ -214,14 +216,14 @@ def _try_int8(
         made = Path(path) / "student-int8.onnx"
         quantise(folder.path / MODEL, made, pictures.learned)
         after = _miou(onnx_predictor(made), pictures, classes)
-        good = after >= before - config.int8_loss
+        good = after >= before - config.int8_max_loss
         if good:
             with atomic_write(folder.path / INT8) as partial:
                 shutil.copyfile(made, partial)
     change = f"mIoU {after:.4f} on {len(pictures.shown)} held-back pictures, {before:.4f} in floats"
     said = f"eight bits: {change}"
     if not good:
-        said = f"no eight bits: {change}; export.int8_loss allows {config.int8_loss}"
+        said = f"no eight bits: {change}; export.int8_max_loss allows {config.int8_max_loss}"
     return {"written": good, "miou": after, "miou_float": before, "said": said}
 
 

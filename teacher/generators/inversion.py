@@ -41,34 +41,34 @@ class InversionConfig:
 
     Args:
         steps: of the optimiser, at most, for each picture; 0 leaves the start as it is.
-        rate: Adam's, after a linear warm-up over a twentieth of the steps and before a cosine to zero
+        learning_rate: Adam's, after a linear warm-up over a twentieth of the steps and before a cosine to zero
             over the last quarter.
-        starts: random faces among which the start is looked for.
+        random_starts: random faces among which the start is looked for.
         space: a style for every layer (w+), or one for all (w).
-        perceptual: weight of the distance in feature maps, where a network is given.
-        pull: weight of the squared distance from w to its mean; larger is more face-like and less
+        perceptual_weight: weight of the distance in feature maps, where a network is given.
+        mean_weight: weight of the squared distance from w to its mean; larger is more face-like and less
             alike.
-        noise_rate: Adam's for the noise inputs; 0 keeps the checkpoint's constant noise.
-        noise_penalty: weight of what keeps the noise noise, not a copy of the picture.
+        noise_learning_rate: Adam's for the noise inputs; 0 keeps the checkpoint's constant noise.
+        noise_regularisation: weight of what keeps the noise noise, not a copy of the picture.
         patience: the decay of the rate begins early once this many steps have brought no picture of a batch
             nearer by a thousandth; 0 for never.
     """
 
     steps: int = 300
-    rate: float = 0.1
-    starts: int = 256
+    learning_rate: float = 0.1
+    random_starts: int = 256
     space: Literal["w+", "w"] = "w+"
-    perceptual: float = 0.3
-    pull: float = 1e-3
-    noise_rate: float = 0.0
-    noise_penalty: float = 100.0
+    perceptual_weight: float = 0.3
+    mean_weight: float = 1e-3
+    noise_learning_rate: float = 0.0
+    noise_regularisation: float = 100.0
     patience: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.starts < 0:
+        if self.steps < 0 or self.random_starts < 0:
             raise UserError(
-                f"inversion.steps is {self.steps} and inversion.starts {self.starts}; neither can be "
+                f"inversion.steps is {self.steps} and inversion.random_starts {self.random_starts}; neither can be "
                 "negative."
             )
 
@@ -155,7 +155,7 @@ class _Inversion:
         seed_everything(config.seed)
         self.noise = generator.constant_noise()
         with torch.no_grad():
-            shape = (config.starts, generator.config.latent_size)
+            shape = (config.random_starts, generator.config.latent_size)
             z = torch.randn(shape).to(generator.w_mean.device)
             random = generator.truncate(generator.mapping(z), 0.7)
             self.starts = torch.cat([generator.w_mean[None], random])
@@ -177,10 +177,10 @@ class _Inversion:
             truth = self._seen(target)
             w = self._start(pictures, target, truth)
         w.requires_grad_(True)
-        moved = bool(config.noise_rate)
+        moved = bool(config.noise_learning_rate)
         noise = [n.repeat(len(pictures), 1, 1, 1).requires_grad_(moved) for n in self.noise]
-        groups = [{"params": [w], "peak": config.rate}]
-        groups += [{"params": noise, "peak": config.noise_rate}] if moved else []
+        groups = [{"params": [w], "peak": config.learning_rate}]
+        groups += [{"params": noise, "peak": config.noise_learning_rate}] if moved else []
         optimiser = torch.optim.Adam(groups)
 
         schedule = _Schedule(config)
@@ -189,12 +189,14 @@ class _Inversion:
                 group["lr"] = group["peak"] * share
             image = self._draw(w, noise)
             far = self._distance(image, target, truth)
-            loss = (far + config.pull * (w - generator.w_mean).square().mean((1, 2))).sum()
+            loss = (far + config.mean_weight * (w - generator.w_mean).square().mean((1, 2))).sum()
             if moved:
-                loss = loss + config.noise_penalty * sum(_self_likeness(n).sum() for n in noise)
+                loss = loss + config.noise_regularisation * sum(
+                    _self_likeness(n).sum() for n in noise
+                )
             if not torch.isfinite(loss):
                 raise UserError(
-                    f"the inversion's loss is {loss.item()} at step {schedule.step}; lower inversion.rate. "
+                    f"the inversion's loss is {loss.item()} at step {schedule.step}; lower inversion.learning_rate. "
                     "Pictures that are finished are kept."
                 )
             optimiser.zero_grad()
@@ -227,7 +229,7 @@ class _Inversion:
 
     def _seen(self, images: Tensor) -> list[Tensor]:
         """Feature maps whose every pixel has unit length."""
-        if self.maps is None or not self.config.perceptual:
+        if self.maps is None or not self.config.perceptual_weight:
             return []
         return [F.normalize(m.float(), dim=1) for m in self.maps((images + 1) * 127.5)]
 
@@ -239,7 +241,7 @@ class _Inversion:
         """
         far = at_all_sizes(image, target)
         for mine, true in zip(self._seen(image) if truth else (), truth, strict=True):
-            far = far + self.config.perceptual * (mine - true).square().sum(1).mean((1, 2))
+            far = far + self.config.perceptual_weight * (mine - true).square().sum(1).mean((1, 2))
         return far
 
 

@@ -1,4 +1,4 @@
-"""Stage `encoder`: a timm network that guesses the styles of a picture, a start for its inversion.
+"""Stage `inversion_encoder`: a timm network that guesses the styles of a picture, a start for its inversion.
 
 As in Richardson et al., "Encoding in Style" (2021), an image network gives offsets from w's mean. It learns
 from the generator's own samples, whose styles are known: no picture has to be drawn for the loss. Step n
@@ -39,35 +39,35 @@ _LARGEST = 256  # side of the pictures that the network sees, at most
 
 
 @dataclass(frozen=True)
-class EncoderStage:
-    """Stage `encoder`.
+class InversionEncoderStage:
+    """Stage `inversion_encoder`.
 
     Args:
         images: length of the training in samples; 0 for no encoder.
-        network: name of a timm model.
+        backbone: name of a timm model.
         pretrained: start from timm's weights (downloads them the first time).
-        batch: samples a step.
-        rate: AdamW's peak learning rate, after a linear warm-up and before a cosine to zero.
-        ema: decay of the moving average of the weights, which is what is evaluated and kept.
-        held_back: samples for validation.
-        evaluate_every: steps between validations, each with a checkpoint.
+        batch_size: samples a step.
+        learning_rate: AdamW's peak learning rate, after a linear warm-up and before a cosine to zero.
+        ema_decay: decay of the moving average of the weights, which is what is evaluated and kept.
+        val_images: samples for validation.
+        val_every: steps between validations, each with a checkpoint.
     """
 
     images: int = 0
-    network: str = "resnet10t"
+    backbone: str = "resnet10t"
     pretrained: bool = False
-    batch: int = 32
-    rate: float = 2e-3
+    batch_size: int = 32
+    learning_rate: float = 2e-3
     weight_decay: float = 0.01
-    warm_up: int = 50
-    clip: float = 1.0
-    ema: float = 0.99
-    held_back: int = 64
-    evaluate_every: int = 100
+    warmup_steps: int = 50
+    grad_clip_norm: float = 1.0
+    ema_decay: float = 0.99
+    val_images: int = 64
+    val_every: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_counts("encoder", self, "batch", "held_back", "evaluate_every")
+        require_counts("inversion_encoder", self, "batch_size", "val_images", "val_every")
 
 
 class Batch(NamedTuple):
@@ -127,13 +127,13 @@ def _build(name: str, outputs: int, side: int, pretrained: bool) -> nn.Module:
             network.eval()(torch.zeros(1, 3, side, side))
     except (RuntimeError, AssertionError, AttributeError, TypeError, ValueError) as error:
         raise UserError(
-            f"encoder.network {name!r} cannot be built for pictures of {side} px ({error}); see "
+            f"inversion_encoder.backbone {name!r} cannot be built for pictures of {side} px ({error}); see "
             "timm.list_models() for names of convolutional networks."
         ) from error
     except OSError as error:
         raise UserError(
             f"the weights of {name!r} cannot be downloaded ({type(error).__name__}): go online once to "
-            "fill timm's cache, or set encoder.pretrained false."
+            "fill timm's cache, or set inversion_encoder.pretrained false."
         ) from error
     return network.train()
 
@@ -150,56 +150,61 @@ def load_encoder(folder: Path, generator: Generator, source: str) -> Encoder:
     about = read_json(folder / ARCHITECTURE)
     if about["generator"] != source:
         raise UserError(
-            f"{folder} was trained on another generator; run `train.py encoder` with this one."
+            f"{folder} was trained on another generator; run `train.py inversion_encoder` with this one."
         )
     blank = torch.zeros(generator.config.w_dim)
     encoder = Encoder(about["network"], generator.config.resolution, blank, blank)
-    load_weights(encoder, folder / WEIGHTS, "run `encoder` again")
+    load_weights(encoder, folder / WEIGHTS, "run `inversion_encoder` again")
     return encoder.eval().requires_grad_(False).to(generator.w_mean.device)
 
 
-def train_encoder(config: EncoderStage, folder: StageFolder) -> Result:
+def train_encoder(config: InversionEncoderStage, folder: StageFolder) -> Result:
     """Run the stage: writes `encoder.safetensors`, `encoder.json` and `encoder.png`.
 
     Reads the input `generator`. The work is small: the main process does it, the others wait.
     """
-    if config.images < config.batch:
+    if config.images < config.batch_size:
         raise UserError(
-            f"encoder.images is {config.images}, less than a batch ({config.batch}): say how many "
-            "samples it learns from, as in --encoder.images 16000."
+            f"inversion_encoder.images is {config.images}, less than a batch ({config.batch_size}): say how many "
+            "samples it learns from, as in --inversion_encoder.images 16000."
         )
     if not PartialState().is_main_process:
         return Result([], {})
     device = PartialState().device
     generator = load_generator(folder.inputs["generator"], device)
-    steps = config.images // config.batch
-    held_back = draw_batch(generator, config.held_back, config.seed, -1)
+    steps = config.images // config.batch_size
+    held_back = draw_batch(generator, config.val_images, config.seed, -1)
     learner = _Learner(config, generator)
 
     checkpoints, first = Checkpoints(folder.checkpoints), 0
     if state := checkpoints.newest():
         first = state["step"]
         learner.load(state)
-        print(f"encoder: resumed at step {first}")
+        print(f"inversion_encoder: resumed at step {first}")
 
     def fresh(step: int) -> Batch:
-        return draw_batch(generator, config.batch, config.seed, step)
+        return draw_batch(generator, config.batch_size, config.seed, step)
 
-    bar = tqdm(total=steps * config.batch, initial=first * config.batch, desc="encoder", unit="img")
+    bar = tqdm(
+        total=steps * config.batch_size,
+        initial=first * config.batch_size,
+        desc="inversion_encoder",
+        unit="img",
+    )
     lost = 0.0
-    room = 16 * config.batch * floats_of_features(generator)
+    room = 16 * config.batch_size * floats_of_features(generator)
     with side_by_side(device, room) as (workers, count):
         batches = ahead(workers, fresh, range(first, steps), count)
         for step, batch in enumerate(batches, first):
             lost += learner.step(step, batch)
             done = step + 1
-            bar.update(config.batch)
-            if done % config.evaluate_every and done != steps:
+            bar.update(config.batch_size)
+            if done % config.val_every and done != steps:
                 continue
 
             # Validate the average, log, save.
             figures = evaluate_encoder(generator, learner.average, held_back)
-            loss = lost / min(done - first, step % config.evaluate_every + 1)
+            loss = lost / min(done - first, step % config.val_every + 1)
             folder.log(done, {"loss": loss, **{f"held_back/{k}": v for k, v in figures.items()}})
             bar.set_postfix(loss=f"{loss:.3f}", psnr=f"{figures['psnr']:.1f} dB")
             checkpoints.save(done, {"step": done, **learner.state()})
@@ -210,7 +215,7 @@ def train_encoder(config: EncoderStage, folder: StageFolder) -> Result:
     save_sheet(_show(generator, learner.average, held_back), folder.path / PICTURE)
     save_weights(folder.path / WEIGHTS, learner.average.state_dict())
     source = artifact_hash(folder.inputs["generator"])
-    write_json(folder.path / ARCHITECTURE, {"network": config.network, "generator": source})
+    write_json(folder.path / ARCHITECTURE, {"network": config.backbone, "generator": source})
     return Result([WEIGHTS, ARCHITECTURE, PICTURE], figures)
 
 
@@ -233,20 +238,20 @@ def draw_batch(generator: Generator, count: int, *numbers: int) -> Batch:
 class _Learner:
     """The encoder while it learns: weights, their moving average, the optimiser."""
 
-    def __init__(self, config: EncoderStage, generator: Generator) -> None:
+    def __init__(self, config: InversionEncoderStage, generator: Generator) -> None:
         self.config, device = config, generator.w_mean.device
         seed_everything(config.seed)
         with torch.no_grad():
             z = torch.randn(4096, generator.config.latent_size).to(device)
             deviation = generator.mapping(z).std(0)
         encoder = Encoder(
-            config.network, generator.config.resolution, generator.w_mean, deviation,
+            config.backbone, generator.config.resolution, generator.w_mean, deviation,
             config.pretrained,
         )  # fmt: skip
         self.encoder = encoder.to(device).to(memory_format=torch.channels_last)
-        self._average = ModelEmaV3(self.encoder, decay=config.ema, use_warmup=True)
+        self._average = ModelEmaV3(self.encoder, decay=config.ema_decay, use_warmup=True)
         self.optimiser = torch.optim.AdamW(
-            self.encoder.parameters(), config.rate, weight_decay=config.weight_decay
+            self.encoder.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
 
     @property
@@ -261,19 +266,19 @@ class _Learner:
         """
         config, encoder = self.config, self.encoder
         seed_everything(config.seed, step)
-        warm = min(1.0, (step + 1) / max(config.warm_up, 1))
-        fall = 0.5 + 0.5 * math.cos(math.pi * step / (config.images // config.batch))
+        warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+        fall = 0.5 + 0.5 * math.cos(math.pi * step / (config.images // config.batch_size))
         for group in self.optimiser.param_groups:
-            group["lr"] = config.rate * warm * fall
+            group["lr"] = config.learning_rate * warm * fall
         loss = _distance(encoder.train(), batch)
         if not torch.isfinite(loss):
             raise UserError(
-                f"the encoder's loss is {loss.item()} at step {step}; lower encoder.rate. The last "
+                f"the inversion encoder's loss is {loss.item()} at step {step}; lower inversion_encoder.learning_rate. The last "
                 "checkpoint is intact."
             )
         self.optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(encoder.parameters(), config.clip)
+        nn.utils.clip_grad_norm_(encoder.parameters(), config.grad_clip_norm)
         self.optimiser.step()
         self._average.update(encoder, step=step)
         return loss.item()

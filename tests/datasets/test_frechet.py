@@ -16,7 +16,9 @@ def test_distance_of_known_gaussians():
 
 def test_rendered_faces_are_nearer_to_each_other_than_to_noise():
     torch.manual_seed(0)
-    student = Student(NetworkConfig("resnet10t", levels=2, width=8, detail=4), 8).eval()
+    student = Student(
+        NetworkConfig("resnet10t", levels=2, decoder_width=8, detail_channels=4), 8
+    ).eval()
 
     def encode(pictures):
         return student.encoder((pictures.float() - student.mean) / student.std)[-1].mean((2, 3))

@@ -13,8 +13,8 @@ from teacher.fewshot import FewShotConfig
 from teacher.fit import TeacherStage
 
 RECIPE = TeacherStage(
-    FewShotConfig(widths=(16, 16, 16, 8)), epochs=30, decay_after=25, rate=1e-2, dice=1.0, flip=0.5,
-    balance=True,
+    FewShotConfig(widths=(16, 16, 16, 8)), epochs=30, lr_decay_epoch=25, learning_rate=1e-2, dice_weight=1.0, flip=0.5,
+    standardise=True,
 )  # fmt: skip
 
 

@@ -70,9 +70,9 @@ def run(finished, tmp_path) -> Path:
 
 def test_the_rows_that_are_asked_for_stand_beside_the_others(chain, finished, run, student_folder):
     command = (
-        "--config", chain.config, "--run.dir", run, "--compare.supervised", 20,
-        "--sources.annotator", student_folder, "--compare.frozen.encoder", student_folder,
-        "--compare.frozen.size", 32, "--compare.maps", student_folder,
+        "--config", chain.config, "--run.dir", run, "--compare.supervised_images", 20,
+        "--sources.annotator", student_folder, "--compare.frozen_features.encoder", student_folder,
+        "--compare.frozen_features.size", 32, "--compare.perceptual_network", student_folder,
     )  # fmt: skip
     early = run_cli("compare", *command, "--run.overwrite", "true")
     assert early.returncode == 2
@@ -134,9 +134,9 @@ def test_a_student_of_an_older_teacher_is_not_compared_with_the_new_one(chain, r
 def test_too_few_faces_for_a_supervised_network_are_refused_at_once(chain, tmp_path, capsys):
     said = refused(
         capsys, "distill", "--config", chain.config, "--run.dir", tmp_path / "run",
-        "--compare.supervised", 8,
+        "--compare.supervised_images", 8,
     )  # fmt: skip
-    assert "compare.supervised is 8" in said
+    assert "compare.supervised_images is 8" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -160,10 +160,14 @@ def test_names_of_test_sets_that_mean_something_else_are_refused(name, tmp_path)
 @pytest.mark.parametrize("word", ["", "local-dir:"])
 def test_networks_in_folders_are_known_by_their_contents(student_folder, tmp_path, word):
     """So that they may be moved."""
-    here = CompareStage(maps=f"{word}{student_folder}", frozen=FrozenConfig("resnet10t"))
+    here = CompareStage(
+        perceptual_network=f"{word}{student_folder}", frozen_features=FrozenConfig("resnet10t")
+    )
     assert here.folders == {"maps": student_folder}
     moved = shutil.copytree(student_folder, tmp_path / "moved")
-    there = CompareStage(maps=f"{word}{moved}", frozen=FrozenConfig("resnet10t"))
+    there = CompareStage(
+        perceptual_network=f"{word}{moved}", frozen_features=FrozenConfig("resnet10t")
+    )
     assert here.without_folders() == there.without_folders() != here
     assert here.without_folders().at(there.folders) == there
 
@@ -171,7 +175,7 @@ def test_networks_in_folders_are_known_by_their_contents(student_folder, tmp_pat
 def test_a_comparison_without_pictures_is_refused(chain, run, capsys):
     said = refused(
         capsys, "compare", "--config", chain.config, "--run.dir", run, "--run.overwrite", "true",
-        "--compare.held_out", 0, "--sources.test_annotations", "null",
+        "--compare.held_out_images", 0, "--sources.test_annotations", "null",
     )  # fmt: skip
     assert "there is no test set" in said
     assert (run / "compare/comparison.json").exists()
@@ -195,7 +199,7 @@ def test_another_exported_segmenter_has_a_row(chain, finished, run):
     """Compared once more, nothing is trained again."""
     made = run_cli(
         "compare", "--config", chain.config, "--run.dir", run, "--run.overwrite", "true",
-        "--compare.inverted", 0,
+        "--compare.inversion_images", 0,
         "--sources.rivals", json.dumps({"theirs": str(finished / "export/student/student.onnx")}),
     )  # fmt: skip
     assert made.returncode == 0, made.stderr

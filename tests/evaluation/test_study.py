@@ -34,7 +34,7 @@ def test_the_first_run_with_the_configs_own_labels_is_the_plain_run():
 def test_chains_over_draws_and_numbers_of_labels(chain, finished, tmp_path):
     command = (
         "compare", "--config", chain.config, "--run.dir", tmp_path, "--repeat", 2, "--shots", "1,2",
-        "--teacher.draw", 0, "--student.steps", 3, "--compare.inverted", 0,
+        "--teacher.shots_seed", 0, "--student.steps", 3, "--compare.inversion_images", 0,
     )  # fmt: skip
     made = run_cli(*command)
     assert made.returncode == 0, made.stderr

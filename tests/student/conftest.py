@@ -11,7 +11,7 @@ from tests.conftest import run_cli
 @pytest.fixture(scope="session")
 def exported(student_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder to be sent around, far away from the run that it was made in."""
-    made = run_cli("export", "--run.dir", student_folder.parent, "--export.int8_loss", 1.0)
+    made = run_cli("export", "--run.dir", student_folder.parent, "--export.int8_max_loss", 1.0)
     assert made.returncode == 0, made.stderr
     folder = tmp_path_factory.mktemp("sent") / "student"
     shutil.copytree(student_folder.parent / "export/student", folder)

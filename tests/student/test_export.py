@@ -184,7 +184,9 @@ def test_what_cannot_be_exported_is_refused_before_the_work_starts(monkeypatch, 
     with pytest.raises(
         UserError, match=r"encoder 'resnet10t' cannot be exported.*student\.network"
     ):
-        check_exportable(NetworkConfig("resnet10t", levels=2, width=8, detail=4), 3)
+        check_exportable(
+            NetworkConfig("resnet10t", levels=2, decoder_width=8, detail_channels=4), 3
+        )
 
 
 def test_a_graph_that_says_something_else_is_refused(student_folder, tmp_path):

@@ -7,7 +7,7 @@ from student.recipe import StudentStage, learning_rate, mixed_precision
 
 
 def test_learning_rate_warms_up_and_ends_at_zero():
-    config = StudentStage(steps=1000, warm_up=100, rate=1.0)
+    config = StudentStage(steps=1000, warmup_steps=100, learning_rate=1.0)
     rates = [learning_rate(config, step) for step in range(1001)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(1.0, abs=0.03)
@@ -17,7 +17,7 @@ def test_learning_rate_warms_up_and_ends_at_zero():
 
 
 def test_no_warm_up():
-    assert learning_rate(replace(StudentStage(), warm_up=0, rate=1.0), 0) == 1.0
+    assert learning_rate(replace(StudentStage(), warmup_steps=0, learning_rate=1.0), 0) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ class EncoderContract:
 
 
 class TestRegNet(EncoderContract):
-    config = NetworkConfig("regnetx_002", levels=3, width=8, detail=4)
+    config = NetworkConfig("regnetx_002", levels=3, decoder_width=8, detail_channels=4)
 
     def test_compiled_it_takes_other_sizes_too(self, student):
         fast = compiled(student)
@@ -92,29 +92,37 @@ class TestRegNet(EncoderContract):
 class TestHalfSize(EncoderContract):
     """The decoder ends at half of the picture's size."""
 
-    config = NetworkConfig("regnetx_002", levels=3, width=8, detail=4, output_stride=2)
+    config = NetworkConfig(
+        "regnetx_002", levels=3, decoder_width=8, detail_channels=4, output_stride=2
+    )
 
 
 class TestMobileNet(EncoderContract):
-    config = NetworkConfig("mobilenetv4_conv_small_050", levels=3, width=8, detail=4)
+    config = NetworkConfig(
+        "mobilenetv4_conv_small_050", levels=3, decoder_width=8, detail_channels=4
+    )
 
 
 class TestConvNeXt(EncoderContract):
-    config = NetworkConfig("convnext_atto", levels=3, width=8, detail=4, output_stride=4)
+    config = NetworkConfig(
+        "convnext_atto", levels=3, decoder_width=8, detail_channels=4, output_stride=4
+    )
 
 
 class TestVisionTransformer(EncoderContract):
-    config = NetworkConfig("vit_tiny_patch16_224", levels=2, width=8, detail=4)
+    config = NetworkConfig("vit_tiny_patch16_224", levels=2, decoder_width=8, detail_channels=4)
 
 
 class TestSwin(EncoderContract):
     """Its maps come channels-last."""
 
-    config = NetworkConfig("swin_tiny_patch4_window7_224", levels=2, width=8, detail=4)
+    config = NetworkConfig(
+        "swin_tiny_patch4_window7_224", levels=2, decoder_width=8, detail_channels=4
+    )
 
 
 def test_levels_of_a_plain_transformer_reach_its_last_block():
-    student = Student(NetworkConfig("vit_tiny_patch16_224", levels=4, width=8), 2)
+    student = Student(NetworkConfig("vit_tiny_patch16_224", levels=4, decoder_width=8), 2)
     assert list(student.encoder.out_indices) == [2, 5, 8, 11]
 
 
@@ -161,7 +169,9 @@ def test_weights_in_a_folder_of_ones_own_are_taken_and_not_needed_again(tmp_path
     """An exported student is loaded where that folder is not."""
     given = timm.create_model("resnet10t")
     timm.models.save_for_hf(given, tmp_path / "given")
-    config = NetworkConfig(f"local-dir:{tmp_path / 'given'}", pretrained=True, levels=2, width=8)
+    config = NetworkConfig(
+        f"local-dir:{tmp_path / 'given'}", pretrained=True, levels=2, decoder_width=8
+    )
     student = Student(config, 5).eval()
     assert torch.equal(student.encoder.conv1[0].weight, given.conv1[0].weight)
     shutil.rmtree(tmp_path / "given")

@@ -13,10 +13,10 @@ from tests.conftest import run_cli
 from train import main
 
 OPTIONS = [
-    "--generator.architecture.channels", "[8,8,8]", "--generator.architecture.latent_size", "8",
-    "--generator.batch", "8", "--generator.images", "96", "--generator.log_every", "16",
-    "--generator.save_every", "32", "--generator.workers", "0", "--generator.augment", "true",
-    "--generator.augment_images", "100",
+    "--generator.network.channels", "[8,8,8]", "--generator.network.latent_size", "8",
+    "--generator.batch_size", "8", "--generator.images", "96", "--generator.log_every", "16",
+    "--generator.save_every", "32", "--generator.workers", "0", "--generator.ada", "true",
+    "--generator.ada_images", "100",
 ]  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def test_zip_files_and_too_few_pictures(photos, tmp_path, capsys):
 
 def test_frechet_distance_in_the_features_of_a_student(photos, tmp_path, student_folder):
     arguments = ["--generator.frechet_network", str(student_folder)]
-    arguments += ["--generator.frechet_every", "32", "--generator.frechet_count", "20"]
+    arguments += ["--generator.frechet_every", "32", "--generator.frechet_images", "20"]
     arguments += ["--sources.photographs", str(photos), "--run.dir", str(tmp_path)]
     assert main(["generator", *arguments, *OPTIONS]) == 0
     measured = [row["frechet"] for row in rows(tmp_path / "generator") if "frechet" in row]

@@ -19,7 +19,7 @@ from common.stage_folder import StageFolder, artifact_hash
 from datasets.annotations import Samples, read_samples
 from datasets.sheets import as_picture, save_sheet
 from teacher.generators.inversion import InversionConfig, invert
-from teacher.generators.inversion_encoder import EncoderStage, load_encoder, train_encoder
+from teacher.generators.inversion_encoder import InversionEncoderStage, load_encoder, train_encoder
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import draw, latents_of_seed
 from teacher.generators.stylegan2.network import Generator
@@ -27,8 +27,8 @@ from tests.conftest import ROOT, Chain, draw_masks, environment, run_cli
 from train import main
 
 OPTIONS = (
-    "--encoder.images", "960", "--encoder.batch", "16", "--encoder.evaluate_every", "20",
-    "--encoder.warm_up", "5",
+    "--inversion_encoder.images", "960", "--inversion_encoder.batch_size", "16", "--inversion_encoder.val_every", "20",
+    "--inversion_encoder.warmup_steps", "5",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ OPTIONS = (
 def run(chain: Chain) -> Path:
     """A run folder with a finished encoder."""
     folder = chain.folder / "guessing"
-    made = run_cli("encoder", "--config", chain.config, "--run.dir", folder, *OPTIONS)
+    made = run_cli("inversion_encoder", "--config", chain.config, "--run.dir", folder, *OPTIONS)
     assert made.returncode == 0, made.stderr
     return folder
 
@@ -52,9 +52,11 @@ def samples(generator: Generator) -> Samples:
 
 
 def test_it_learns_and_shows_how_well(run):
-    manifest = read_json(run / "encoder/manifest.json")
+    manifest = read_json(run / "inversion_encoder/manifest.json")
     assert set(manifest["files"]) == {"encoder.safetensors", "encoder.json", "encoder.png"}
-    lines = [json.loads(x) for x in (run / "encoder/metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(x) for x in (run / "inversion_encoder/metrics.jsonl").read_text().splitlines()
+    ]
     assert [line["step"] for line in lines] == [20, 40, 60]
     assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
     assert lines[-1]["held_back/distance"] == manifest["figures"]["distance"] < 1
@@ -63,7 +65,7 @@ def test_it_learns_and_shows_how_well(run):
 
 def test_killed_it_goes_on_to_the_same_weights(chain, run, tmp_path):
     command = [
-        sys.executable, str(ROOT / "train.py"), "encoder", "--config", str(chain.config),
+        sys.executable, str(ROOT / "train.py"), "inversion_encoder", "--config", str(chain.config),
         "--run.dir", str(tmp_path), *OPTIONS,
     ]  # fmt: skip
     process = subprocess.Popen(
@@ -71,25 +73,25 @@ def test_killed_it_goes_on_to_the_same_weights(chain, run, tmp_path):
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     end = time.monotonic() + 240
-    while not (tmp_path / "encoder/checkpoints/state-20.safetensors").exists():
+    while not (tmp_path / "inversion_encoder/checkpoints/state-20.safetensors").exists():
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (tmp_path / "encoder/manifest.json").exists()
+    assert not (tmp_path / "inversion_encoder/manifest.json").exists()
     made = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     assert "resumed at step" in made.stdout
-    weights = "encoder/encoder.safetensors"
+    weights = "inversion_encoder/encoder.safetensors"
     mine, theirs = load_file(tmp_path / weights), load_file(run / weights)
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
 def test_stopped_behind_its_last_step_it_ends_as_it_would_have(chain, run, tmp_path, monkeypatch):
     """By a full disk, say, which its own advice is to run again after."""
-    made = read_json(run / "encoder/config.json")["config"]
-    config = EncoderStage(**made)
-    folder = StageFolder(tmp_path, "encoder", config, {"generator": chain.generator})
+    made = read_json(run / "inversion_encoder/config.json")["config"]
+    config = InversionEncoderStage(**made)
+    folder = StageFolder(tmp_path, "inversion_encoder", config, {"generator": chain.generator})
 
     def full(*_):
         raise UserError("the disk is full")
@@ -98,13 +100,13 @@ def test_stopped_behind_its_last_step_it_ends_as_it_would_have(chain, run, tmp_p
         patch.setattr("teacher.generators.inversion_encoder.save_weights", full)
         train_encoder(config, folder)
     result = train_encoder(config, folder)
-    assert result.figures == read_json(run / "encoder/manifest.json")["figures"]
+    assert result.figures == read_json(run / "inversion_encoder/manifest.json")["figures"]
 
 
 @pytest.mark.parametrize("space", ["w+", "w"])
 def test_few_steps_go_further_from_its_guess(chain, run, generator, samples, space):
-    guess = load_encoder(run / "encoder", generator, artifact_hash(chain.generator))
-    config = InversionConfig(steps=4, starts=0, space=space)
+    guess = load_encoder(run / "inversion_encoder", generator, artifact_hash(chain.generator))
+    config = InversionConfig(steps=4, random_starts=0, space=space)
     without = invert(generator, samples.images, config)
     found = invert(generator, samples.images, config, guess=guess)
     assert found.psnr.mean() > without.psnr.mean() + 1
@@ -114,7 +116,7 @@ def test_few_steps_go_further_from_its_guess(chain, run, generator, samples, spa
 def test_a_guess_counts_only_where_it_is_nearer_than_a_random_face(generator, samples):
     """The styles that drew the pictures are the best guess, those of others a bad one."""
     true = samples.w[:, 0]
-    config = InversionConfig(steps=0, starts=8)
+    config = InversionConfig(steps=0, random_starts=8)
     without = invert(generator, samples.images, config)
     right = invert(generator, samples.images, config, guess=lambda pictures: true)
     assert torch.equal(right.samples.w, samples.w)
@@ -131,7 +133,9 @@ def test_a_run_compares_and_annotates_with_its_encoder(chain, finished, run, tmp
     assert made.returncode == 0, made.stderr
     assert made.stdout.count("done already") == 5  # all but encoder and compare
     inputs = read_json(mine / "compare/manifest.json")["inputs"]
-    assert inputs["encoder"] == artifact_hash(run / "encoder")  # the same command, the same weights
+    assert inputs["inversion_encoder"] == artifact_hash(
+        run / "inversion_encoder"
+    )  # the same command, the same weights
     result = read_json(mine / "compare/comparison.json")["test_sets"]["held_out_inverted"]
     assert "teacher_by_inversion" in result["models"]
 
@@ -147,31 +151,33 @@ def test_labelled_photographs_start_from_its_guess(
     command = [
         "annotate", "--generator", str(chain.generator), "--samples", str(tmp_path / "photos"),
         "--masks", str(tmp_path / "drawn/masks"), "--inversion.steps", "0",
-        "--guess", str(run / "encoder"), "--out", str(tmp_path / "out"),
+        "--inversion_encoder", str(run / "inversion_encoder"), "--out", str(tmp_path / "out"),
     ]  # fmt: skip
     assert main(command) == 0, capsys.readouterr().err
     source = artifact_hash(chain.generator)
     found, _ = read_samples(tmp_path / "out", labels, source)
-    guess = load_encoder(run / "encoder", generator, source)(samples.images[:2])
+    guess = load_encoder(run / "inversion_encoder", generator, source)(samples.images[:2])
     assert torch.allclose(found.w[:, 0], guess, atol=1e-2)
 
 
 def test_mistakes_are_named(chain, run, generator, tmp_path):
     def train(**options):
         inputs = {"generator": chain.generator}
-        config = EncoderStage(**({"images": 64, "batch": 8} | options))
-        train_encoder(config, StageFolder(tmp_path, "encoder", config, inputs))
+        config = InversionEncoderStage(**({"images": 64, "batch_size": 8} | options))
+        train_encoder(config, StageFolder(tmp_path, "inversion_encoder", config, inputs))
 
     with pytest.raises(UserError, match=r"as in --encoder\.images"):
         train(images=0)
-    with pytest.raises(UserError, match=r"encoder.network 'no_such_net'.*list_models"):
+    with pytest.raises(UserError, match=r"inversion_encoder.backbone 'no_such_net'.*list_models"):
         train(network="no_such_net")
-    with pytest.raises(UserError, match=r"loss is nan at step \d+; lower encoder.rate"):
+    with pytest.raises(
+        UserError, match=r"loss is nan at step \d+; lower inversion_encoder.learning_rate"
+    ):
         train(rate=1e30, warm_up=0)
     with pytest.raises(UserError, match="trained on another generator"):
-        load_encoder(run / "encoder", generator, "another")
+        load_encoder(run / "inversion_encoder", generator, "another")
     broken = tmp_path / "broken"
-    shutil.copytree(run / "encoder", broken)
+    shutil.copytree(run / "inversion_encoder", broken)
     save_file({"x": torch.zeros(1)}, broken / "encoder.safetensors")
-    with pytest.raises(UserError, match="run `encoder` again"):
+    with pytest.raises(UserError, match="run `inversion_encoder` again"):
         load_encoder(broken, generator, artifact_hash(chain.generator))

@@ -59,7 +59,7 @@ def test_members_learn_as_if_they_were_alone():
 
 def test_only_the_chosen_features_are_read():
     torch.manual_seed(0)
-    network, features = FewShotCNN(replace(CONFIG, features=("8.0",)), FEATURES, 8, 3), maps()
+    network, features = FewShotCNN(replace(CONFIG, feature_maps=("8.0",)), FEATURES, 8, 3), maps()
     assert network.first.channels == [5]
     before = network(features)
     features[0], features[2] = torch.randn_like(features[0]), torch.randn_like(features[2])
@@ -67,7 +67,7 @@ def test_only_the_chosen_features_are_read():
     features[1] = torch.randn_like(features[1])
     assert not torch.equal(network(features), before)
     with pytest.raises(UserError, match=r"no 64\.0; it has 4\.0, 8\.0, 8\.1"):
-        FewShotCNN(replace(CONFIG, features=("8.0", "64.0")), FEATURES, 8, 3)
+        FewShotCNN(replace(CONFIG, feature_maps=("8.0", "64.0")), FEATURES, 8, 3)
 
 
 def test_dropout_is_for_training_alone():

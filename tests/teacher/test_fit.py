@@ -10,7 +10,7 @@ from teacher.fit import TeacherStage, clip_members, learn
 
 FEATURES = {"4.0": 6, "8.0": 5}
 CONFIG = FewShotConfig(widths=(8, 6, 4, 4), members=3)
-RECIPE = TeacherStage(network=CONFIG, rate=3e-3, decay_after=1000)
+RECIPE = TeacherStage(network=CONFIG, learning_rate=3e-3, lr_decay_epoch=1000)
 Shot = tuple[list[torch.Tensor], torch.Tensor]
 
 
@@ -32,8 +32,8 @@ def loss_after_an_outlier(clip: float) -> float:
     """Mean loss on samples that were learned, right after some steps on one that is unlike them."""
     torch.manual_seed(0)
     teacher = FewShotCNN(CONFIG, FEATURES, 8, 2)
-    optimiser = torch.optim.Adam(teacher.parameters(), RECIPE.rate)
-    recipe, data = replace(RECIPE, clip=clip), shots(4)
+    optimiser = torch.optim.Adam(teacher.parameters(), RECIPE.learning_rate)
+    recipe, data = replace(RECIPE, grad_clip_norm=clip), shots(4)
     for _ in range(100):
         learned = learn(teacher, optimiser, recipe, 0, data, 255)
     assert learned < 0.1

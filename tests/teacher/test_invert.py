@@ -60,8 +60,8 @@ def test_the_teacher_sees_nearly_as_much_in_what_it_found(generator, tmp_path):
         "labels": LABELS,
     }  # fmt: skip
     stage = TeacherStage(
-        FewShotConfig(widths=(32, 16, 16, 16)), epochs=25, decay_after=20, rate=3e-3, dice=1.0,
-        balance=True, fresh_noise=True, evaluate_every=25,
+        FewShotConfig(widths=(32, 16, 16, 16)), epochs=25, lr_decay_epoch=20, learning_rate=3e-3, dice_weight=1.0,
+        standardise=True, fresh_noise=True, val_every=25,
     )  # fmt: skip
     folder = StageFolder(tmp_path / "teacher", "teacher", stage, inputs)
     folder.begin()
@@ -82,7 +82,7 @@ def test_the_teacher_sees_nearly_as_much_in_what_it_found(generator, tmp_path):
 
 
 def test_interrupted_it_goes_on_behind_the_finished_pictures(generator, faces, tmp_path):
-    config, seen = InversionConfig(steps=3, starts=8), Counter[str]()
+    config, seen = InversionConfig(steps=3, random_starts=8), Counter[str]()
 
     def maps(name: str, after: int | None = None):
         def look(pictures: torch.Tensor) -> list[torch.Tensor]:
@@ -116,9 +116,11 @@ def test_it_stops_where_no_step_brings_anything(generator, faces):
 
         return look
 
-    still = InversionConfig(steps=80, starts=4, rate=1e-9, patience=5)
+    still = InversionConfig(steps=80, random_starts=4, learning_rate=1e-9, patience=5)
     invert(generator, faces.images[:1], still, counting("still"))
-    invert(generator, faces.images[:1], InversionConfig(steps=80, starts=4), counting("moving"))
+    invert(
+        generator, faces.images[:1], InversionConfig(steps=80, random_starts=4), counting("moving")
+    )
     assert steps["moving"] == 80 + 1  # and once for the truth
     assert steps["still"] < 40
 
@@ -137,7 +139,7 @@ def test_noise_inputs_that_are_looked_for_stay_noise(generator):
     found = {
         penalty: invert(
             generator, other,
-            InversionConfig(steps=60, noise_rate=0.05, noise_penalty=penalty),
+            InversionConfig(steps=60, noise_learning_rate=0.05, noise_regularisation=penalty),
         )
         for penalty in (0.0, 100.0)
     }  # fmt: skip
@@ -155,4 +157,4 @@ def test_a_loss_that_is_not_finite_stops_it_and_names_the_step(generator, faces)
     with pytest.raises(
         UserError, match=r"inversion's loss is (inf|nan) at step \d+; lower inversion"
     ):
-        invert(generator, faces.images[:2], InversionConfig(steps=20, rate=1e30))
+        invert(generator, faces.images[:2], InversionConfig(steps=20, learning_rate=1e30))

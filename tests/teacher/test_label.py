@@ -23,8 +23,8 @@ from teacher.label import Labeller, LabelStage, OnlineSamples, produce
 from tests.conftest import LABELS, ROOT, Chain, environment, ranks, run_cli
 
 OPTIONS = (
-    "--teacher.network.members", 2, "--label.count", 60, "--label.per_shard", 8, "--label.batch", 4,
-    "--label.top_k", 3, "--label.drop", 0.1,
+    "--teacher.network.members", 2, "--label.count", 60, "--label.shard_size", 8, "--label.batch_size", 4,
+    "--label.top_k", 3, "--label.drop_uncertain", 0.1,
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def inputs(chain: Chain, run: Path) -> dict[str, Path]:
 
 
 def labeller(chain: Chain, run: Path, **options: object) -> Labeller:
-    config = LabelStage(count=60, batch=4, **options)
+    config = LabelStage(count=60, batch_size=4, **options)
     return Labeller.load(config, inputs(chain, run), torch.device("cpu"))
 
 
@@ -100,7 +100,7 @@ def test_the_number_of_threads_changes_no_byte(tmp_path, labels):
     generator = load_generator(ROOT / "assets/faces64/generator")
     torch.manual_seed(0)
     teacher = FewShotCNN(FewShotConfig(), generator.features, 64, 8).eval().requires_grad_(False)
-    made = Labeller(LabelStage(count=12, per_shard=12), generator, teacher, labels)
+    made = Labeller(LabelStage(count=12, shard_size=12), generator, teacher, labels)
     threads, shards = torch.get_num_threads(), []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
@@ -152,7 +152,7 @@ def test_a_set_that_the_disk_has_no_room_for_is_refused_first(chain, taught, tmp
     shutil.copytree(taught / "teacher", tmp_path / "teacher")
     made = run_cli(
         "label", "--config", chain.config, "--run.dir", tmp_path, "--teacher.network.members", 2,
-        "--label.count", 10**12, "--label.per_shard", 10**11,
+        "--label.count", 10**12, "--label.shard_size", 10**11,
     )  # fmt: skip
     assert made.returncode == 2
     assert "GiB are free" in made.stderr and "Traceback" not in made.stderr
@@ -190,7 +190,7 @@ def test_samples_made_online_are_the_stored_ones(chain, taught):
 
 def test_impossible_options_are_refused(chain, taught):
     with pytest.raises(UserError, match=r"label\.drop is 1\.0"):
-        LabelStage(drop=1.0)
+        LabelStage(drop_uncertain=1.0)
     for name in ("count", "per_shard", "top_k"):
         with pytest.raises(UserError, match=rf"label\.{name} is 0; it is a count"):
             LabelStage(**{name: 0})

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,63 +38,63 @@ class GeneratorStage:
     """Stage `generator`.
 
     Args:
-        architecture: widths and latent size; the resolution follows from them.
+        network: widths and latent size; the resolution follows from them.
         images: length of the training in images shown to the discriminator.
-        batch: images per step over all processes; a multiple of four per process.
+        batch_size: images per step over all processes; a multiple of four per process.
         seed: of the rendered faces, the initial weights and every step.
-        rate: Adam's learning rate of the generator. Weights have unit variance, so that it is the share
+        learning_rate: Adam's learning rate of the generator. Weights have unit variance, so that it is the share
             by which a step changes them: the paper's 0.002 is for millions of images, a training of
             some hundred thousand wants more.
-        discriminator_rate: of the discriminator. Where it only keeps step with the generator it
+        discriminator_learning_rate: of the discriminator. Where it only keeps step with the generator it
             learns little on small batches; twice the rate (Heusel et al., 2017) lets it lead.
-        noise_rate: learning rate of the noise inputs' strengths, as a share of `rate`. They are single
+        noise_lr_factor: learning rate of the noise inputs' strengths, as a share of `rate`. They are single
             numbers before small activations: at the full rate the noise drowns the picture.
-        gamma: weight of R1.
+        r1_gamma: weight of R1.
         r1_every: steps between two R1 updates.
         ema_images: half-life of the moving average, in images.
-        bf16: run the convolutions in bfloat16 (R1 stays in float32).
+        precision: of the convolutions; R1 stays in float32.
         log_every: images between two lines of metrics.
         save_every: images between two checkpoints, each with a sheet of samples.
         workers: processes that draw the faces.
         flip: probability that a photograph is mirrored.
-        augment: for few photographs: transform what the discriminator sees, as strongly as it takes
+        ada: for few photographs: transform what the discriminator sees, as strongly as it takes
             to keep it from learning the set by heart.
-        augment_target: mean sign of its output on real pictures that is aimed at.
-        augment_images: images in which the strength may go from nothing to full.
+        ada_target: mean sign of its output on real pictures that is aimed at.
+        ada_images: images in which the strength may go from nothing to full.
         frechet_network: measure the Fréchet distance in the features of this network: a finished
             student folder, or a timm model with pretrained weights. None for no measurement.
         frechet_every: images between two measurements.
-        frechet_count: pictures of each kind that it compares.
+        frechet_images: pictures of each kind that it compares.
     """
 
-    architecture: GeneratorConfig = GeneratorConfig()
+    network: GeneratorConfig = GeneratorConfig()
     images: int = 200_000
-    batch: int = 32
+    batch_size: int = 32
     seed: int = 0
-    rate: float = 4e-3
-    discriminator_rate: float = 8e-3
-    noise_rate: float = 0.02
-    gamma: float = 0.05
+    learning_rate: float = 4e-3
+    discriminator_learning_rate: float = 8e-3
+    noise_lr_factor: float = 0.02
+    r1_gamma: float = 0.05
     r1_every: int = 16
     ema_images: float = 8_000
-    bf16: bool = True
+    precision: Literal["no", "bf16"] = "bf16"
     log_every: int = 1_600
     save_every: int = 8_000
     workers: int = 1
     flip: float = 0.5
-    augment: bool = False
-    augment_target: float = 0.6
-    augment_images: int = 200_000
+    ada: bool = False
+    ada_target: float = 0.6
+    ada_images: int = 200_000
     frechet_network: str | None = None
     frechet_every: int = 40_000
-    frechet_count: int = 2_000
+    frechet_images: int = 2_000
 
     def __post_init__(self) -> None:
         counts = ("batch", "r1_every", "log_every", "save_every", "frechet_every", "frechet_count")
         require_counts("generator", self, *counts)
-        if self.images < self.batch:
+        if self.images < self.batch_size:
             raise UserError(
-                f"generator.images is {self.images}, less than a batch ({self.batch}): say how many it "
+                f"generator.images is {self.images}, less than a batch ({self.batch_size}): say how many it "
                 "learns from, as in --generator.images 200000."
             )
 
@@ -113,29 +113,34 @@ def train_generator(
     """
     process = PartialState()
     rank, ranks = process.process_index, process.num_processes
-    if config.batch % (4 * ranks):
+    if config.batch_size % (4 * ranks):
         raise UserError(
-            f"generator.batch is {config.batch}: it must be a multiple of four for each of the "
+            f"generator.batch_size is {config.batch_size}: it must be a multiple of four for each of the "
             f"{ranks} processes."
         )
-    local, steps = config.batch // ranks, config.images // config.batch
+    local, steps = config.batch_size // ranks, config.images // config.batch_size
 
     # Networks and optimisers. Ranks start alike, since they draw from the same seed.
     seed_everything(config.seed)
-    generator = Generator(config.architecture).to(process.device)
-    discriminator = Discriminator(config.architecture.channels).to(process.device)
-    average = Generator(config.architecture).to(process.device).requires_grad_(False)
+    generator = Generator(config.network).to(process.device)
+    discriminator = Discriminator(config.network.channels).to(process.device)
+    average = Generator(config.network).to(process.device).requires_grad_(False)
     average.load_state_dict(generator.state_dict())
     for network in (generator, discriminator, average):
         network.to(memory_format=torch.channels_last)
     lazy = config.r1_every / (config.r1_every + 1)  # keeps Adam's time scale, as in the paper
-    optimise_g = torch.optim.Adam(_groups(generator, config), config.rate, (0.0, 0.99), eps=1e-8)
+    optimise_g = torch.optim.Adam(
+        _groups(generator, config), config.learning_rate, (0.0, 0.99), eps=1e-8
+    )
     optimise_d = torch.optim.Adam(
-        discriminator.parameters(), config.discriminator_rate * lazy, (0.0, 0.99**lazy), eps=1e-8
+        discriminator.parameters(),
+        config.discriminator_learning_rate * lazy,
+        (0.0, 0.99**lazy),
+        eps=1e-8,
     )
 
     # Take up an interrupted run.
-    adaptation = Adaptation(config.augment_target, config.augment_images)
+    adaptation = Adaptation(config.ada_target, config.ada_images)
     checkpoints, first = Checkpoints(folder.checkpoints), 0
     if state := checkpoints.newest():
         first, adaptation.p = state["step"], state["p"]
@@ -144,28 +149,30 @@ def train_generator(
         average.load_state_dict(state["average"])
         optimise_g.load_state_dict(state["optimise_g"])
         optimise_d.load_state_dict(state["optimise_d"])
-        process.print(f"generator: resumed at image {first * config.batch}")
+        process.print(f"generator: resumed at image {first * config.batch_size}")
 
-    size, packed = config.architecture.resolution, folder.checkpoints / "photographs.bytes"
+    size, packed = config.network.resolution, folder.checkpoints / "photographs.bytes"
     pictures = RealPictures(folder.inputs.get("photographs"), size, config.seed, packed)
-    loader = pictures.batches(first, steps, config.batch, rank, ranks, config.workers)
+    loader = pictures.batches(first, steps, config.batch_size, rank, ranks, config.workers)
     measure = None
     if config.frechet_network and process.is_main_process:
         encode = load_encoder(config.frechet_network, process.device)
-        measure = FrechetMeter(encode, pictures, config.frechet_count)
+        measure = FrechetMeter(encode, pictures, config.frechet_images)
 
     def autocast() -> torch.autocast:
-        return torch.autocast(process.device.type, torch.bfloat16, enabled=config.bf16)
+        return torch.autocast(
+            process.device.type, torch.bfloat16, enabled=config.precision == "bf16"
+        )
 
     def latents() -> Tensor:
-        return torch.randn(local, config.architecture.latent_size, device=process.device)
+        return torch.randn(local, config.network.latent_size, device=process.device)
 
     bar = tqdm(
-        total=steps * config.batch, initial=first * config.batch, unit="img", desc="generator",
+        total=steps * config.batch_size, initial=first * config.batch_size, unit="img", desc="generator",
         disable=not process.is_main_process,
     )  # fmt: skip
     sums: dict[str, Tensor] = {}
-    mark, since = first * config.batch, time.monotonic()
+    mark, since = first * config.batch_size, time.monotonic()
     for step, real_uint8 in enumerate(loader, first):
         seed_everything(config.seed, step, rank)
         real = real_uint8.to(process.device, memory_format=torch.channels_last)
@@ -188,9 +195,9 @@ def train_generator(
         }
         _update(discriminator, optimise_d, loss_d)
 
-        if config.augment:
+        if config.ada:
             sign = reduce(score_real.detach().sign().float().mean(), "mean")
-            adaptation.follow(float(sign), config.batch)
+            adaptation.follow(float(sign), config.batch_size)
             losses["augment/p"] = torch.tensor(adaptation.p, device=process.device)
 
         # R1: gradients on real images, seldom but stronger.
@@ -199,7 +206,7 @@ def train_generator(
             (slope,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
             penalty = slope.square().sum((1, 2, 3)).mean()
             losses["loss/r1"] = penalty
-            loss_r1 = penalty * (config.gamma / 2 * config.r1_every)
+            loss_r1 = penalty * (config.r1_gamma / 2 * config.r1_every)
             _update(discriminator, optimise_d, loss_r1)
 
         # Generator: make the discriminator say real.
@@ -213,31 +220,33 @@ def train_generator(
         # Moving averages of w and of the weights; short at first, so that the start is forgotten.
         mean_w = reduce(w.detach().float().mean(0), "mean")
         generator.w_mean.lerp_(mean_w, 0.002 if step > 1000 else 0.02)
-        seen = (step + 1) * config.batch
+        seen = (step + 1) * config.batch_size
         half_life = min(config.ema_images, max(seen * 0.05, 1))
-        _follow(average, generator, 0.5 ** (config.batch / half_life))
+        _follow(average, generator, 0.5 ** (config.batch_size / half_life))
 
         # Log, show, save.
         for name, value in losses.items():
             sums.setdefault(name, torch.zeros(2, device=process.device))
             sums[name] += torch.stack([value.detach().float(), torch.ones_like(value.detach())])
-        bar.update(config.batch)
-        logging = _crosses(seen, config.log_every, config.batch) or step + 1 == steps
-        saving = _crosses(seen, config.save_every, config.batch)
+        bar.update(config.batch_size)
+        logging = _crosses(seen, config.log_every, config.batch_size) or step + 1 == steps
+        saving = _crosses(seen, config.save_every, config.batch_size)
         if logging or saving:
             means = {n: (t[0] / t[1]).item() for n, t in sums.items()}
             for name, value in means.items():
                 if not math.isfinite(value):
                     raise UserError(
-                        f"{name} is {value} at step {step}; lower generator.rate or raise "
-                        f"generator.gamma. The last checkpoint in {checkpoints.folder} is intact."
+                        f"{name} is {value} at step {step}; lower generator.learning_rate or raise "
+                        f"generator.r1_gamma. The last checkpoint in {checkpoints.folder} is intact."
                     )
             if process.is_main_process:
                 speed = (seen - mark) / (time.monotonic() - since)
                 folder.log(seen, {**means, "images_per_second": speed})
                 bar.set_postfix({n.split("/")[1]: f"{v:.2f}" for n, v in means.items()})
             sums, mark, since = {}, seen, time.monotonic()
-        if measure and (_crosses(seen, config.frechet_every, config.batch) or step + 1 == steps):
+        if measure and (
+            _crosses(seen, config.frechet_every, config.batch_size) or step + 1 == steps
+        ):
             distance = measure(average)
             folder.log(seen, {"frechet": distance})
             bar.write(f"Fréchet distance after {seen} images: {distance:.3f}")
@@ -264,14 +273,17 @@ def train_generator(
         average.w_mean.copy_(mean_latent(average, seed=config.seed))
         save_generator(average, folder.path)
         save_sheet(draw_sheet(average, seed=config.seed, count=64), folder.path / "samples.png")
-    return Result([WEIGHTS, ARCHITECTURE, "samples.png"], {"images": steps * config.batch})
+    return Result([WEIGHTS, ARCHITECTURE, "samples.png"], {"images": steps * config.batch_size})
 
 
 def _groups(generator: Generator, config: GeneratorStage) -> list[dict[str, Any]]:
     """Parameters by learning rate."""
     strengths = [layer.get_parameter("noise_strength") for layer in generator.layers]
     others = [p for name, p in generator.named_parameters() if not name.endswith("noise_strength")]
-    return [{"params": others}, {"params": strengths, "lr": config.rate * config.noise_rate}]
+    return [
+        {"params": others},
+        {"params": strengths, "lr": config.learning_rate * config.noise_lr_factor},
+    ]
 
 
 def _crosses(seen: int, every: int, batch: int) -> bool:
