@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from common.errors import UserError
 
 
-def warmup_cosine(step: int, steps: int, warmup_steps: int) -> float:
-    """Share of the peak learning rate: a linear warm-up, times a cosine from one to zero."""
+def warmup_cosine(peak: float, step: int, steps: int, warmup_steps: int) -> float:
+    """Learning rate at `step` of `steps`: a linear warm-up, times a cosine from `peak` to zero."""
     warm = min(1.0, (step + 1) / max(warmup_steps, 1))
-    return warm * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return peak * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 class Learner:
@@ -64,17 +64,19 @@ class Learner:
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-def require_finite(loss: Tensor, who: str, step: int, remedy: str) -> None:
+def require_finite(loss: Tensor, who: str, step: int, remedy: str, batch: str = "") -> None:
     """Stop a training whose loss is not a number.
 
     Args:
         who: as in "the student".
         remedy: as in "lower student.learning_rate".
+        batch: what the step learned from, as in "samples 3, 17"; empty where that says nothing.
 
     Raises:
         UserError: the loss is not finite; it names the step.
     """
     if not torch.isfinite(loss):
+        where = f"step {step} ({batch})" if batch else f"step {step}"
         raise UserError(
-            f"{who}'s loss is {float(loss)} at step {step}; {remedy}. The last checkpoint is intact."
+            f"{who}'s loss is {float(loss)} at {where}; {remedy}. The last checkpoint is intact."
         )
