@@ -1,113 +1,208 @@
-"""threeshot's one entry point: every stage is a subcommand, `distill` runs them all in order.
-
-accelerate launch train.py distill --config configs/demo.yaml
-python train.py teacher --config configs/demo.yaml --teacher.epochs 50 --run.dir runs/mine
-"""
+"""Few-shot GAN segmentation, distilled: three labelled faces in, a fast face segmenter out."""
 
 import dataclasses
 import os
 import re
 import sys
-from argparse import ArgumentError
+from argparse import SUPPRESS, Action, ArgumentError, RawDescriptionHelpFormatter
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from common.errors import UserError
+from common.options import read_numbers
 from pipeline.config import Config, smoke
-from pipeline.run import distill, dry_run, left_out, run_stage, study
-from pipeline.stages import STAGES, input_path
+from pipeline.inputs import need, resolve
+from pipeline.renamed import refuse_old_names
+from pipeline.run import distill, print_plan, run_stage
+from pipeline.stages import STAGES
+from pipeline.study import run_study
 from student.network import load_maps
 from teacher.annotate import AnnotateOptions, annotate
 from teacher.generators.convert import ConvertOptions, convert
-from teacher.generators.sample import SampleOptions, read_numbers, sample
+from teacher.generators.sample import SampleOptions, sample
 
-# Subcommands beside the stages: what they do, and their options.
-TOOLS: dict[str, tuple[str, type[Any]]] = {
-    "convert": ("read a generator checkpoint of another system", ConvertOptions),
-    "sample": ("draw samples to look at or to annotate", SampleOptions),
-    "annotate": ("bring samples and hand-drawn masks together", AnnotateOptions),
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand.
+
+    Attributes:
+        help: what it does, in a sentence.
+        options: what of the config its `--help` shows, by the beginning of the names.
+        example: arguments that make sense behind its name.
+        own: its own options, for tools that are no stage.
+    """
+
+    help: str
+    options: tuple[str, ...]
+    example: str = "--config configs/demo.yaml"
+    own: type[Any] | None = None
+
+
+TOOLS = {
+    "convert": Command(
+        "Read a generator checkpoint of another system and write it as a generator folder.",
+        (), "--checkpoint data/ffhq256/generator.pkl --out data/ffhq256/generator", ConvertOptions,
+    ),
+    "sample": Command(
+        "Draw samples of a generator, to look at or to annotate.",
+        ("sources.generator",),
+        "--generator assets/faces64/generator --count 300 --choose 3 --out data/samples",
+        SampleOptions,
+    ),
+    "annotate": Command(
+        "Bring samples, or photographs, and masks that people drew of them together.",
+        ("sources.generator", "sources.labels"),
+        "--samples data/samples --masks data/samples/masks --out data/annotated", AnnotateOptions,
+    ),
+}  # fmt: skip
+COMMANDS = {
+    "distill": Command("Run all stages in order.", ("sources", *STAGES)),
+    **{name: Command(stage.help, stage.options) for name, stage in STAGES.items()},
+    **TOOLS,
 }
+# Options that are short for others.
+_SHORT = {r"^--generator(?==|$)": "--sources.generator", r"^--web$": "--export.web=true"}
 
 
-def use_tool(name: str, config: Config, options: Any) -> None:
-    if name == "convert":
-        convert(options)
-    elif name == "sample":
-        sample(input_path(config, "generator"), options)
-    else:
-        annotate(input_path(config, "generator"), config.sources.labels, options, load_maps)
+class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Keeps the lines of examples, and calls paths by their name."""
+
+    def _get_type_str(self, action: Action) -> str | None:
+        kind = super()._get_type_str(action)
+        return re.sub(r"<class 'Path'>|\bPath\b", "path", kind) if kind else kind
 
 
 def build_parser() -> ArgumentParser:
-    """Subcommands that all take the same config."""
-    parser = ArgumentParser("train.py", description=__doc__, exit_on_error=False)
-    commands = parser.add_subcommands()
-    texts = {name: f"run the stage `{name}`" for name in STAGES}
-    texts |= {"distill": "run all stages in order"} | {n: text for n, (text, _) in TOOLS.items()}
-    for name, text in texts.items():
-        command = ArgumentParser(description=text, exit_on_error=False)
-        commands.add_subcommand(name, command, help=text)
-        command.add_argument("--config", action="config", help="a YAML file of what follows")
-        if name in TOOLS:
-            command.add_class_arguments(TOOLS[name][1], None)
+    """A subcommand for every stage and tool. All take the same config; each explains what it uses."""
+    parser = ArgumentParser(
+        "train.py", description=__doc__, formatter_class=_HelpFormatter, exit_on_error=False
+    )
+    parser.usage = "python train.py COMMAND [options]; python train.py COMMAND --help explains each"
+    subcommands = parser.add_subcommands(title="commands", metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        child = ArgumentParser(
+            description=command.help,
+            epilog=f"example:\n  python train.py {name} {command.example}",
+            exit_on_error=False,
+        )
+        subcommands.add_subcommand(name, child, help=command.help)
+        child.usage = f"python train.py {name} [--config FILE] [options]"
+        child.add_argument("--config", action="config", help="YAML file of the options below")
+        if command.own:
+            child.add_class_arguments(command.own, None)
         else:
-            command.add_argument("--dry-run", action="store_true", help="print, and run nothing")
-            command.add_argument("--smoke", action="store_true", help="a minute for each stage")
-        if name == "compare":
-            command.add_argument("--repeat", type=int, default=0, help="whole chains, summed up")
-            command.add_argument("--shots", default="", help="the same for so many labels: 1,3,10")
-        command.add_class_arguments(Config, None, fail_untyped=True)
+            _add_run_options(child, name)
+        child.add_class_arguments(Config, None, fail_untyped=True)
+        _hide_all_but(child, command)
     return parser
+
+
+def _add_run_options(parser: ArgumentParser, name: str) -> None:
+    """What is said to a command rather than to a stage."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the config and the plan, and run nothing"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="cut every stage to about a minute, as a test"
+    )
+    if name == "compare":
+        parser.add_argument(
+            "--repeat", type=int, default=0,
+            help="run so many whole chains with other seeds, and sum them up",
+        )  # fmt: skip
+        parser.add_argument(
+            "--shots", default="",
+            help="the same for several numbers of labelled samples, as in 1,3,10",
+        )  # fmt: skip
+
+
+def _hide_all_but(parser: ArgumentParser, command: Command) -> None:
+    """Leave options of the config that a command does not use out of its help; a config may hold them."""
+    parts = {f.name for f in dataclasses.fields(Config)}
+    shown = (*command.options, *(() if command.own else ("run",)))
+    for action in parser._actions:
+        name = action.dest
+        hidden = name.split(".")[0] in parts and not any(
+            f"{name}.".startswith(f"{s}.") for s in shown
+        )
+        # Neither `--teacher FILE` nor `--print_config`: --config and --dry-run serve better.
+        if hidden or name == "print_config" or type(action).__name__ == "_ActionConfigLoad":
+            action.help = SUPPRESS
 
 
 def _expand(arguments: list[str]) -> list[str]:
     """`--generator PATH` is short for `--sources.generator PATH`, `--web` for `--export.web true`."""
-    short = {r"^--generator(?==|$)": "--sources.generator", r"^--web$": "--export.web=true"}
-    for pattern, whole in short.items():
+    for pattern, whole in _SHORT.items():
         arguments = [re.sub(pattern, whole, text) for text in arguments]
     return arguments
 
 
 def start_processes() -> None:
-    """Find this process's device and the other processes of the run; say what float32 means."""
+    """Find this process's device and the other processes of the run."""
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
     # One process may work for long while the others wait for it.
     PartialState(cpu=on_cpu, timeout=timedelta(hours=12))
-    # Float32 means it: a GPU's TF32 has ten bits of mantissa, too few for R1 and for features that are to
-    # be made again. Who wants speed asks for bf16.
+    # TF32 is off: ten mantissa bits are too few for R1 and for reproducing features exactly. For speed use
+    # --student.precision bf16.
     torch.backends.cudnn.allow_tf32 = False
 
 
+def use_tool(name: str, config: Config, options: Any) -> None:
+    """Run a command that is no stage."""
+    if name == "convert":
+        convert(options)
+        return
+    inputs = resolve(config)
+    generator, labels = (need(inputs, key).path for key in ("generator", "labels"))
+    if name == "sample":
+        sample(generator, options)
+    else:
+        annotate(generator, labels, options, load_maps)
+
+
+def use_stages(command: str, config: Config, values: Namespace) -> None:
+    """Run one stage, all of them, or a study of whole runs."""
+    if values.smoke:
+        config = smoke(config)
+    if values.dry_run:
+        chain = [name for name, stage in STAGES.items() if stage.skip(config) is None]
+        print_plan([command] if command in STAGES else chain, config)
+    elif command == "compare" and (values.repeat or values.shots):
+        shots = read_numbers(values.shots, "--shots") if values.shots else []
+        run_study(config, values.repeat or 1, shots)
+    elif command == "distill":
+        distill(config)
+    else:
+        run_stage(command, config)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = build_parser()
+    """Parse the command line and do what it says.
+
+    Returns:
+        The exit code: 0, 2 for bad input, 130 when interrupted.
+    """
     try:
-        parsed = parser.parse_args(_expand(sys.argv[1:] if arguments is None else arguments))
+        given = _expand(sys.argv[1:] if arguments is None else arguments)
+        refuse_old_names(given)
+        parser = build_parser()
+        parsed = parser.parse_args(given)
         command = parsed.subcommand
         values: Namespace = parser.instantiate(parsed)[command]
         config = Config(**{f.name: values[f.name] for f in dataclasses.fields(Config)})
         start_processes()
-        if command in TOOLS:
-            kind = TOOLS[command][1]
+        if kind := COMMANDS[command].own:
             options = kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
             use_tool(command, config, options)
-            return 0
-        if values.smoke:
-            config = smoke(config)
-        if values.dry_run:
-            chain = [name for name in STAGES if left_out(name, config) is None]
-            dry_run([command] if command in STAGES else chain, config)
-        elif command == "compare" and (values.repeat or values.shots):
-            shots = read_numbers(values.shots, "--shots") if values.shots else []
-            study(config, values.repeat or 1, shots)
-        elif command == "distill":
-            distill(config)
         else:
-            run_stage(command, config)
+            use_stages(command, config, values)
     except (UserError, ArgumentError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,9 +1,10 @@
-"""Does adaptive augmentation let a generator learn from 1,000 pictures? Prints JSON.
+"""Does adaptive augmentation let a generator learn from 1,000 photographs? Prints JSON.
 
     python benchmarks/augmentation.py --network runs/annotator/student --out runs/augmentation
 
 Two generators of the same budget, trained side by side, see 1,000 rendered faces, one with augmentation and
-one without. Both are then held against faces that neither has seen. Interrupted, the same command goes on.
+one without. Both are then compared with faces that neither has seen. The same command continues an
+interrupted run.
 """
 
 import argparse
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common.files import read_json
 from common.frechet import feature_moments, frechet_distance
 from datasets.faces import render_faces
-from student.network import load_encoder
+from student.network import load_embedding
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import draw, latents_of_seed
 
@@ -30,7 +31,7 @@ _SIZE, _CHUNK = 64, 100
 
 
 def draw_set(folder: Path, count: int) -> None:
-    """The photographs, as files."""
+    """Render photographs as files."""
     folder.mkdir(parents=True, exist_ok=True)
     for i, face in enumerate(render_faces(31_000, torch.arange(count), _SIZE)[0]):
         Image.fromarray(face.permute(1, 2, 0).numpy()).save(folder / f"{i:05d}.png")
@@ -40,20 +41,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", type=Path, required=True, help="a finished student folder")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--photographs", type=int, default=1000)
     parser.add_argument("--images", type=int, default=80_000, help="budget of each training")
-    parser.add_argument("--count", type=int, default=2000, help="pictures of each kind compared")
+    parser.add_argument("--count", type=int, default=2000, help="images of each kind compared")
     options = parser.parse_args()
 
     photographs = options.out / "photographs"
     if not photographs.exists():
-        draw_set(photographs, options.pictures)
-    encode = load_encoder(str(options.network), torch.device("cpu"))
+        draw_set(photographs, options.photographs)
+    embed = load_embedding(str(options.network), torch.device("cpu"))
     unseen = (
         render_faces(555_000_001, torch.arange(i, i + _CHUNK), _SIZE)[0]
         for i in range(0, options.count, _CHUNK)
     )
-    real = feature_moments(encode, unseen)
+    real = feature_moments(embed, unseen)
     variants = {"with": "true", "without": "false"}
     threads = max(1, (os.cpu_count() or 2) // len(variants))
     trainings = [
@@ -82,13 +83,17 @@ def main() -> None:
         drawn = (draw(generator, latents, part).images for part in parts)
         rows = [json.loads(r) for r in (run / "generator/metrics.jsonl").read_text().splitlines()]
         figures[name] = {
-            "frechet_to_unseen": frechet_distance(feature_moments(encode, drawn), real),
+            "frechet_to_unseen": frechet_distance(feature_moments(embed, drawn), real),
             "score_real_at_end": rows[-1]["score/real"],
             "score_fake_at_end": rows[-1]["score/fake"],
             "strength_at_end": rows[-1].get("augment/p", 0.0),
             "seconds": read_json(run / "generator/manifest.json")["seconds"],
         }
-    about = {"pictures": options.pictures, "images": options.images, "torch": torch.__version__}
+    about = {
+        "photographs": options.photographs,
+        "images": options.images,
+        "torch": torch.__version__,
+    }
     print(json.dumps({**figures, **about}, indent=2))
 
 

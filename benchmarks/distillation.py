@@ -24,12 +24,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from common.confusion import predicted_miou
 from common.files import read_json
 from common.stage_folder import artifact_hash
 from datasets.annotations import read_samples
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
-from evaluation.scoring import miou
 from student.network import load_student, predictor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,8 +118,8 @@ def run_way(name: str, seed: int, out: Path, threads: int) -> dict[str, float]:
     student = predictor(load_student(run / "student")[0])
     return {
         "teacher_generated": teacher,
-        "student_generated": miou(student, samples.images, masks, len(labels)),
-        "student_held_out": miou(
+        "student_generated": predicted_miou(student, samples.images, masks, len(labels)),
+        "student_held_out": predicted_miou(
             student, *RenderedFaces(777_000_001, 500, 64).whole(), len(labels)
         ),
     }

@@ -20,7 +20,7 @@ from common.files import read_json
 from common.frechet import feature_moments, frechet_distance
 from common.stage_folder import artifact_hash
 from datasets.faces import render_faces
-from student.network import load_encoder
+from student.network import load_embedding
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import draw, latents_of_seed
 
@@ -33,10 +33,10 @@ def main() -> None:
     parser.add_argument("--network", type=Path, required=True, help="a finished student folder")
     parser.add_argument("--count", type=int, default=5000)
     options = parser.parse_args()
-    encode = load_encoder(str(options.network), torch.device("cpu"))
+    embed = load_embedding(str(options.network), torch.device("cpu"))
     about = read_json(options.network / "student.json")
     generator = load_generator(options.generator)
-    size = generator.config.resolution
+    size = generator.resolution
     latents = latents_of_seed(generator, 1, 1.0)
 
     def rendered(seed: int) -> Iterator[Tensor]:
@@ -47,14 +47,14 @@ def main() -> None:
         for start in range(0, options.count, _CHUNK):
             yield draw(generator, latents, list(range(start, start + _CHUNK))).images
 
-    real = feature_moments(encode, rendered(555_000_001))
+    real = feature_moments(embed, rendered(555_000_001))
     figures = {
-        "generated_vs_rendered": frechet_distance(feature_moments(encode, generated()), real),
+        "generated_vs_rendered": frechet_distance(feature_moments(embed, generated()), real),
         "rendered_vs_rendered": frechet_distance(
-            feature_moments(encode, rendered(555_000_002)), real
+            feature_moments(embed, rendered(555_000_002)), real
         ),
         "images": options.count,
-        "network": f"{about['network']['encoder']}, trained by configs/annotator.yaml",
+        "network": f"{about['network']['embedr']}, trained by configs/annotator.yaml",
         "network_hash": artifact_hash(options.network)[:12],
         "generator_hash": artifact_hash(options.generator)[:12],
         "torch": torch.__version__,

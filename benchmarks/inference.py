@@ -3,9 +3,9 @@
     pip install --constraint constraints.txt --editable '.[benchmarks]'
     python benchmarks/inference.py --threads 2 > benchmarks/results/inference.json
 
-Ours and segmentation_models.pytorch's U-Net on the same encoder, both from raw pictures to label maps and
+Ours and segmentation_models.pytorch's U-Net on the same encoder, both from raw images to label maps and
 exported alike by our stage's own functions: eager PyTorch, torch.compile, ONNX Runtime in floats and in
-eight bits. The networks work at the pictures' size, ours with `output_stride` 1 and 2. Weights are random,
+eight bits. The networks work at the images' size, ours with `output_stride` 1 and 2. Weights are random,
 which changes no time. All ways take turns of some calls each, of which the first is not counted: the
 threads of the way before still spin then. Times are medians. On a GPU, where there is one, eager and
 compiled run too. Where other work runs on the machine, `--threads 1 --processor-time` counts the
@@ -27,7 +27,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
@@ -36,10 +35,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.student import Peer
 from datasets.faces import render_faces
+from student.base import NetworkConfig
 from student.export.deploy import Deployed
-from student.export.graph import run_onnx, to_onnx, trace
-from student.export.quantise import quantise
-from student.network import NetworkConfig, Student
+from student.export.formats import EXPORT_FORMATS
+from student.export.graph import trace
+from student.network import build_student
 
 CLASSES = 8
 CALLS = 3  # a turn; one more is not counted
@@ -53,26 +53,27 @@ def networks(config: NetworkConfig) -> dict[str, nn.Module]:
     """Ours, with both strides, and the peer."""
     torch.manual_seed(0)
     made = {
-        "ours": Student(config, CLASSES),
-        "ours_stride2": Student(replace(config, output_stride=2), CLASSES),
+        "ours": build_student(config, CLASSES),
+        "ours_stride2": build_student(replace(config, output_stride=2), CLASSES),
         "unet": Peer("Unet", config, CLASSES),
     }
     return {name: network.eval().requires_grad_(False) for name, network in made.items()}
 
 
 def ways(network: nn.Module, size: int, folder: Path, device: str) -> dict[str, Way]:
-    """One network in every form: uint8 pictures [N, size, size, 3] -> label maps."""
+    """One network in every form: uint8 images [N, size, size, 3] -> label maps."""
     deployed = Deployed(network, size).eval().to(device)  # type: ignore[arg-type]
     found: dict[str, Way] = {"eager": deployed}
     if why_not_compiled() is None:
         found["compiled"] = torch.compile(deployed)
     if device != "cpu":
         return found
-    program = trace(deployed)
-    onnx.save(to_onnx(program, deployed), folder / "float.onnx")
-    pictures = render_faces(1, torch.arange(8), size)[0]
-    quantise(folder / "float.onnx", folder / "int8.onnx", pictures)
-    return found | {f"onnx_{n}": run_onnx(folder / f"{n}.onnx") for n in ("float", "int8")}
+    traced = trace(deployed, calibration=render_faces(1, torch.arange(8), size)[0])
+    for way, name in (("onnx_float", "onnx"), ("onnx_int8", "int8")):
+        form = EXPORT_FORMATS[name]
+        form.write(traced, folder / form.file)
+        found[way] = form.run(folder / form.file)
+    return found
 
 
 def why_not_compiled() -> str | None:
@@ -83,7 +84,7 @@ def why_not_compiled() -> str | None:
 
 
 def milliseconds(
-    found: dict[str, Way], pictures: Tensor, rounds: int, clock: Callable[[], float]
+    found: dict[str, Way], images: Tensor, rounds: int, clock: Callable[[], float]
 ) -> dict[str, float]:
     """Median time of a call, all ways taking turns."""
     taken: dict[str, list[float]] = {name: [] for name in found}
@@ -92,18 +93,18 @@ def milliseconds(
         if turn > 1 and time.perf_counter() - begun > LONG:
             break
         for name, way in found.items():
-            times = [timed(way, pictures, clock) for _ in range(CALLS + 1)]
+            times = [timed(way, images, clock) for _ in range(CALLS + 1)]
             if turn:  # the first one warms up
                 taken[name] += times[1:]
     return {name: statistics.median(each) for name, each in taken.items()}
 
 
 @torch.no_grad()
-def timed(way: Way, pictures: Tensor, clock: Callable[[], float]) -> float:
+def timed(way: Way, images: Tensor, clock: Callable[[], float]) -> float:
     """Milliseconds of one call."""
     begun = clock()
-    way(pictures)
-    if pictures.is_cuda:
+    way(images)
+    if images.is_cuda:
         torch.cuda.synchronize()
     return 1000 * (clock() - begun)
 
@@ -127,8 +128,8 @@ def measure(
             each = ways(network, size, folder, device)
             found |= {f"{name}.{way}": call for way, call in each.items()}
         for batch in batches:
-            pictures = render_faces(2, torch.arange(batch), size)[0].permute(0, 2, 3, 1)
-            times = milliseconds(found, pictures.contiguous().to(device), rounds, clock)
+            images = render_faces(2, torch.arange(batch), size)[0].permute(0, 2, 3, 1)
+            times = milliseconds(found, images.contiguous().to(device), rounds, clock)
             print(f"{device} {size} px, {batch}: {times}", file=sys.stderr)
             rows.append(row(times, size, batch, device))
     return rows

@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.labels import LabelSet
 from teacher.fewshot import FewShotCNN, FewShotConfig
+from teacher.generators.base import channels_of
 from teacher.generators.stylegan2.network import Generator, GeneratorConfig
 from teacher.hypercolumn import HypercolumnConv, upsample
 from teacher.label import Labeller, LabelStage, produce
@@ -70,7 +71,7 @@ class Job:
         torch.manual_seed(0)
         generator = Generator(SHAPES[self.shape]).to(self.device).eval().requires_grad_(False)
         size = generator.config.resolution
-        teacher = FewShotCNN(FewShotConfig(), generator.features, size, len(FACES))
+        teacher = FewShotCNN(FewShotConfig(), channels_of(generator), size, len(FACES))
         teacher = teacher.to(self.device).eval().requires_grad_(False)
         if self.path.endswith("dense"):
             teacher.first = DenseFirst(teacher.first)  # type: ignore[assignment]

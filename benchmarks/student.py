@@ -4,9 +4,9 @@
     python benchmarks/student.py --labels runs/demo/label              # speeds
     python benchmarks/student.py --labels runs/demo/label --seeds 3    # mIoU after training
 
-On the demo's pictures: training by the data alone, by the network alone, by both, in one process and in
+On the demo's images: training by the data alone, by the network alone, by both, in one process and in
 two; then our decoder beside segmentation_models.pytorch's U-Net and FPN on the same encoder: a step of
-training, pictures segmented one at a time, and the mIoU on rendered faces after the demo's training.
+training, images segmented one at a time, and the mIoU on rendered faces after the demo's training.
 Networks take turns at the times, which are medians; the trainings run side by side, a core each.
 """
 
@@ -33,17 +33,18 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from common.confusion import predicted_miou
 from common.stage_folder import StageFolder
 from datasets.batches import EndlessBatches
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels
 from datasets.transforms import Augmented, Sample
-from evaluation.scoring import miou
-from student.data import Part, batches
+from student.base import Build, NetworkConfig
+from student.data import Part, batches, split_validation
 from student.fit import train_network
-from student.learner import Learner
-from student.network import WEIGHTS, Build, NetworkConfig, Student, predictor
+from student.learner import StudentLearner
+from student.network import WEIGHTS, build_student, predictor
 from student.recipe import StudentStage, mixed_precision
 from train import build_parser
 
@@ -53,7 +54,7 @@ WARM_UP = 3
 
 
 class Peer(nn.Module):
-    """A network of segmentation_models.pytorch as it is by default, given pictures as ours."""
+    """A network of segmentation_models.pytorch as it is by default, given images as ours."""
 
     mean: Tensor
     std: Tensor
@@ -71,12 +72,12 @@ class Peer(nn.Module):
         for name, value in (("mean", about.mean), ("std", about.std)):
             self.register_buffer(name, 255 * torch.tensor(value).view(3, 1, 1))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.network((pictures.float() - self.mean) / self.std)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network((images.float() - self.mean) / self.std)
 
 
 NETWORKS: dict[str, Build] = {
-    "ours": Student,
+    "ours": build_student,
     "unet": lambda config, classes: Peer("Unet", config, classes),
     "fpn": lambda config, classes: Peer("FPN", config, classes),
 }
@@ -84,7 +85,7 @@ NETWORKS: dict[str, Build] = {
 
 @dataclass(frozen=True)
 class Setup:
-    """The demo's recipe and pictures."""
+    """The demo's recipe and images."""
 
     recipe: StudentStage
     training: Part
@@ -95,9 +96,7 @@ class Setup:
         parsed = build_parser().parse_args(["student", "--config", str(ROOT / "configs/demo.yaml")])
         recipe = build_parser().instantiate(parsed)["student"]["student"]
         source = PseudoLabels(labels)
-        border = len(source) - recipe.held_back
-        parts = (Part(source, range(border)), Part(source, range(border, len(source))))
-        return Setup(recipe, *parts)
+        return Setup(recipe, *split_validation(source, recipe.val_images))
 
     def stream(self, steps: int, accelerator: Accelerator) -> Iterator[Sample]:
         """This process's share of the first batches, as in training."""
@@ -123,7 +122,7 @@ def per_second(rounds: Iterator[Any], images: int) -> float:
 def training_speed(setup: Setup, steps: int) -> dict[str, float]:
     """Images per second of the whole run: the data, the network, both; call on all ranks."""
     accelerator = Accelerator(mixed_precision=mixed_precision(setup.recipe))
-    learner = Learner(setup.recipe, LABELS, accelerator)
+    learner = StudentLearner(setup.recipe, LABELS, accelerator, build_student)
     batch, images = next(setup.stream(1, accelerator)), setup.recipe.batch_size
     stream = setup.stream(steps, accelerator)
     return {
@@ -160,10 +159,12 @@ def in_processes(count: int, arguments: list[str]) -> dict[str, float]:
 
 
 def side_by_side(setup: Setup, rounds: int) -> dict[str, dict[str, float]]:
-    """A step of training and a picture segmented, the networks taking turns."""
+    """A step of training and an image segmented, the networks taking turns."""
     accelerator = Accelerator(cpu=True, mixed_precision=mixed_precision(setup.recipe))
     batch = next(setup.stream(1, accelerator))
-    learners = {n: Learner(setup.recipe, LABELS, accelerator, b) for n, b in NETWORKS.items()}
+    learners = {
+        n: StudentLearner(setup.recipe, LABELS, accelerator, b) for n, b in NETWORKS.items()
+    }
     seconds: dict[str, dict[str, list[float]]] = {n: {"train": [], "segment": []} for n in NETWORKS}
     for i in range(rounds + WARM_UP):
         for name, learner in learners.items():
@@ -201,7 +202,7 @@ def held_out_miou(setup: Setup, name: str, seed: int, count: int = 500) -> float
         network = NETWORKS[name](recipe.network, len(LABELS)).eval()
         network.load_state_dict(load_file(folder.path / WEIGHTS))
     faces = RenderedFaces(777_000_001, count, setup.validation[0].image.shape[-1])
-    return miou(predictor(network), *faces.whole(), len(LABELS))
+    return predicted_miou(predictor(network), *faces.whole(), len(LABELS))
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.faces import render_faces
 from datasets.labels import LabelSet, write_mask
-from teacher.generators.registry import save_generator
+from teacher.generators.stylegan2.files import save_generator
 from teacher.generators.stylegan2.network import Generator, GeneratorConfig
 
 ROOT = Path(__file__).resolve().parent.parent

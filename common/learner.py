@@ -78,5 +78,5 @@ def require_finite(loss: Tensor, who: str, step: int, remedy: str, batch: str = 
     if not torch.isfinite(loss):
         where = f"step {step} ({batch})" if batch else f"step {step}"
         raise UserError(
-            f"{who}'s loss is {float(loss)} at {where}; {remedy}. The last checkpoint is intact."
+            f"{who}'s loss is {float(loss.detach())} at {where}; {remedy}. The last checkpoint is intact."
         )

@@ -1,4 +1,4 @@
-"""Work that runs ahead of who needs it."""
+"""Results computed in other threads before they are needed."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,12 +9,15 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def ahead(
+def prefetch(
     pool: Executor, function: Callable[[Item], Made], items: Iterable[Item], depth: int
 ) -> Iterator[Made]:
-    """function(item) for every item, in order, with up to `depth` results made before they are asked for.
+    """Yield function(item) for every item, in order.
 
-    Items are drawn from their iterator by the thread that asks; only the function runs in the pool.
+    Args:
+        pool: threads or processes that run the function.
+        items: drawn from their iterator by the calling thread.
+        depth: results that are computed before they are asked for.
     """
     waiting: deque[Future[Made]] = deque()
     for item in items:

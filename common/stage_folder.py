@@ -1,8 +1,8 @@
 """Stage folders: how one stage hands its result to the next.
 
 A folder holds `config.json` (what the stage was asked for), the payload, and `manifest.json`, written
-last: no manifest means not done. Inputs are known by the hashes of their contents, never by their
-paths, so that a copied or moved folder stays valid.
+last: without a manifest the stage is not done. Inputs are identified by the hashes of their contents, never
+by their paths, so that a copied or moved folder stays valid.
 """
 
 import dataclasses
@@ -169,8 +169,8 @@ class StageFolder:
             time.sleep(1)
         if not (self.path / CONFIG).exists():
             raise UserError(
-                f"{self.path} is not to be seen by process {state.process_index}: with several machines "
-                "run.dir must lie on storage that all of them share."
+                f"process {state.process_index} cannot see {self.path}: with several machines, run.dir must "
+                "be on storage that all of them share."
             )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Ground floor: pictures, masks, annotations and artefacts. Knows neither teacher nor student."""
+"""What teacher and student learn from and are measured on: images, masks, annotations, pseudo-labels."""
 
 # A second library called `datasets` is common in Python environments, and accelerate imports
 # these two names from whichever it finds first.

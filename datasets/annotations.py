@@ -1,9 +1,10 @@
-"""Annotated generator samples: what a person labels, and what remakes its features exactly.
+"""Annotated samples of a generator: what a person labels, and what makes its features again exactly.
 
-A folder holds `images/0000.png`, ..., the hand-drawn `masks/0000.png`, ..., the latents and noise
-inputs of all samples in `latents.safetensors`, and `samples.json`, which names the generator.
+A folder holds `images/0000.png`, ..., the hand-drawn `masks/0000.png`, ..., the latents of all samples in
+`latents.safetensors`, and `samples.json`, which names the generator.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 from common.errors import UserError
 from common.files import atomic_write, read_json, write_json
 from datasets.labels import LabelSet, Mask, read_image, read_mask, write_mask
-from datasets.sheets import Picture, as_picture, grid, save_sheet
+from datasets.sheets import ImageArray, grid, save_sheet, to_array
 
 INDEX = "samples.json"
 LATENTS = "latents.safetensors"
@@ -26,17 +27,23 @@ LATENTS = "latents.safetensors"
 
 @dataclass(frozen=True)
 class Samples:
-    """Drawn samples: w [N, L, D], a noise map [N, 1, r, r] per feature layer, uint8 [N, 3, R, R]."""
+    """Samples of a generator.
 
-    w: Tensor
-    noise: list[Tensor]
+    Attributes:
+        latents: what a generator makes them from, by name, each [N, ...]; what they mean is its own affair.
+        images: uint8 [N, 3, R, R].
+    """
+
+    latents: dict[str, Tensor]
     images: Tensor
 
     def __len__(self) -> int:
-        return len(self.w)
+        return len(self.images)
 
-    def take(self, indices: list[int]) -> "Samples":
-        return Samples(self.w[indices], [n[indices] for n in self.noise], self.images[indices])
+    def take(self, indices: Sequence[int]) -> "Samples":
+        """Some of them."""
+        chosen = list(indices)
+        return Samples({k: t[chosen] for k, t in self.latents.items()}, self.images[chosen])
 
 
 def write_samples(
@@ -51,18 +58,20 @@ def write_samples(
         path = folder / "images" / f"{i:04d}.png"
         with atomic_write(path) as partial:
             Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(partial, format="PNG")
-    tensors = {f"noise.{k}": _compact(n.cpu()) for k, n in enumerate(samples.noise)}
+    tensors = {name: _compact(latent.cpu()) for name, latent in samples.latents.items()}
     with atomic_write(folder / LATENTS) as partial:
-        save_file({"w": samples.w.cpu().contiguous(), **tensors}, partial)
+        save_file(tensors, partial)
     write_json(
         folder / INDEX, {"generator": generator_hash, "count": len(samples), "origin": origin}
     )
 
 
-def _compact(noise: Tensor) -> Tensor:
+def _compact(latent: Tensor) -> Tensor:
     """In half precision where that is exact: drawn noise is, a checkpoint's own need not be."""
-    half = noise.half()
-    return (half if torch.equal(half.float(), noise) else noise).contiguous()
+    if latent.dtype != torch.float32:
+        return latent.contiguous()
+    half = latent.half()
+    return (half if torch.equal(half.float(), latent) else latent).contiguous()
 
 
 def read_unlabelled(folder: Path) -> tuple[Samples, dict[str, Any]]:
@@ -78,10 +87,9 @@ def read_unlabelled(folder: Path) -> tuple[Samples, dict[str, Any]]:
         raise UserError(
             f"{folder / LATENTS} cannot be read ({error}); draw the samples anew."
         ) from error
-    images = [read_image(folder / "images" / f"{i:04d}.png") for i in range(index["count"])]
-    noise = [tensors[f"noise.{k}"].float() for k in range(len(tensors) - 1)]
-    pictures = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return Samples(tensors["w"], noise, pictures), index
+    arrays = [read_image(folder / "images" / f"{i:04d}.png") for i in range(index["count"])]
+    latents = {k: t.float() if t.dtype == torch.half else t for k, t in tensors.items()}
+    return Samples(latents, torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)), index
 
 
 def read_samples(folder: Path, labels: LabelSet, generator_hash: str) -> tuple[Samples, Tensor]:
@@ -139,7 +147,7 @@ def write_annotations(
     generator_hash: str,
     origin: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write annotated samples, a picture of masks laid over them, and what the masks hold.
+    """Write annotated samples, a sheet of masks laid over them, and what the masks hold.
 
     Returns:
         The report, also written as `report.json`: for each class its pixels and the samples that
@@ -162,12 +170,12 @@ def write_annotations(
     }
     write_json(folder / "report.json", report)
 
-    pictures = [as_picture(image) for image in samples.images]
+    images = [to_array(image) for image in samples.images]
     painted = [labels.paint(mask) for mask in masks]
-    columns = {"sample": pictures, "mask": painted, "both": list(map(_mixed, pictures, painted))}
+    columns = {"sample": images, "mask": painted, "both": list(map(_blend, images, painted))}
     save_sheet(grid(columns, labels, 256), folder / "overlays.png")
     return report
 
 
-def _mixed(picture: Picture, painted: Picture) -> Picture:
-    return ((picture.astype(np.uint16) + painted) // 2).astype(np.uint8)
+def _blend(image: ImageArray, painted: ImageArray) -> ImageArray:
+    return ((image.astype(np.uint16) + painted) // 2).astype(np.uint8)

@@ -1,9 +1,9 @@
-"""Rendered face portraits with exact masks: an endless data set that ships as a function.
+"""Rendered face portraits with exact masks: an endless data set that needs no files.
 
-Every face is a pure function of (seed, index, resolution). A face is drawn back to front: a
-background, the hair behind, neck and clothes, ears, the head with its parts, the hair in front; then
-light, camera blur and noise. The parts of the face lie on an ellipsoid that yaw and pitch turn, so
-that they shorten and vanish round the side as on a real head. `datasets/portrait/` holds the brushes.
+Every face is a pure function of (seed, index, resolution). It is painted back to front: background, the
+hair behind, neck and clothes, ears, the head with its parts, the hair in front; then light, camera blur
+and noise. The parts of the face lie on an ellipsoid turned by yaw and pitch, so that they shorten and
+vanish round the side as on a real head. `datasets/portrait/` paints the parts.
 """
 
 from typing import Any
@@ -16,21 +16,21 @@ from datasets.labels import LabelSet
 from datasets.portrait import CLASS_NAMES
 from datasets.portrait.hair import Hair
 from datasets.portrait.head import ear_traits, head_outline, paint_ears, paint_head
-from datasets.portrait.painting import Canvas, Dice, mixture, pick
+from datasets.portrait.painting import Canvas, RandomStream, mixture, pick
 from datasets.portrait.parts import paint_eyes_and_brows, paint_mouth, paint_nose
 from datasets.portrait.scene import (
     Light,
     any_colour,
     background,
+    expose,
     paint_body,
-    photograph,
     place_head,
     tint,
 )
 
 __all__ = ["CLASS_NAMES", "RenderedFaces", "render_faces"]
 
-_CHUNK = 32  # faces drawn at once: their fields stay in the processor's cache
+_CHUNK = 32  # faces rendered at once: their fields stay in the processor's cache
 
 _SKIN = [
     [0.96, 0.80, 0.70], [0.93, 0.74, 0.62], [0.87, 0.66, 0.52], [0.78, 0.56, 0.41],
@@ -43,47 +43,55 @@ _HAIR = [
 
 
 def render_faces(seed: int, indices: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
-    """Draw faces number `indices` [B] of the stream `seed`.
+    """Render faces on the device of `indices`.
 
-    Returns pictures, uint8 [B, 3, resolution, resolution], and masks, uint8 [B, resolution,
-    resolution] with the indices of `CLASS_NAMES`, on the device of `indices`.
+    Args:
+        seed: seed of the stream of faces.
+        indices: numbers of the faces in the stream, [B].
+        resolution: side R of the images.
+
+    Returns:
+        Images, uint8 [B, 3, R, R], and masks, uint8 [B, R, R] with the indices of `CLASS_NAMES`.
     """
-    parts = [_draw(Dice(seed, chunk), resolution) for chunk in indices.split(_CHUNK)]
+    parts = [_draw(RandomStream(seed, chunk), resolution) for chunk in indices.split(_CHUNK)]
     return torch.cat([rgb for rgb, _ in parts]), torch.cat([mask for _, mask in parts])
 
 
-def _draw(dice: Dice, resolution: int) -> tuple[Tensor, Tensor]:
-    frame = place_head(dice, resolution)
-    skin = pick(_SKIN, mixture([3, 4, 4, 3, 2, 2, 1.5], dice))
-    skin = skin * tint(dice, 0.06) * dice.uniform(0.9, 1.06).unsqueeze(1)
-    hair_colour = pick(_HAIR, mixture([4, 4, 3, 1.5, 2, 1.5, 0.8, 0.6], dice)) * tint(dice, 0.10)
-    dyed = dice.chance(0.04).unsqueeze(1)
-    hair_colour = torch.where(dyed, any_colour(dice), hair_colour)
+def _draw(rng: RandomStream, resolution: int) -> tuple[Tensor, Tensor]:
+    frame = place_head(rng, resolution)
+    skin = pick(_SKIN, mixture([3, 4, 4, 3, 2, 2, 1.5], rng))
+    skin = skin * tint(rng, 0.06) * rng.uniform(0.9, 1.06).unsqueeze(1)
+    hair_colour = pick(_HAIR, mixture([4, 4, 3, 1.5, 2, 1.5, 0.8, 0.6], rng)) * tint(rng, 0.10)
+    dyed = rng.chance(0.04).unsqueeze(1)
+    hair_colour = torch.where(dyed, any_colour(rng), hair_colour)
 
-    canvas = Canvas(background(dice, frame, skin, hair_colour), frame.pixels_per_unit)
-    head = head_outline(dice, frame)
-    hair = Hair(dice, frame, head, hair_colour)
-    light = Light(dice, frame)
+    canvas = Canvas(background(rng, frame, skin, hair_colour), frame.pixels_per_unit)
+    head = head_outline(rng, frame)
+    hair = Hair(rng, frame, head, hair_colour)
+    light = Light(rng, frame)
 
     hair.paint_behind(canvas)
-    paint_body(dice, canvas, frame, skin)
-    ears = ear_traits(dice, frame)
+    paint_body(rng, canvas, frame, skin)
+    ears = ear_traits(rng, frame)
     paint_ears(canvas, frame, ears, skin, light, behind=True)
-    paint_head(dice, canvas, frame, head, skin, light)
-    paint_mouth(dice, canvas, frame, skin)
-    paint_nose(dice, canvas, frame, skin, light)
-    paint_eyes_and_brows(dice, canvas, frame, skin, hair_colour)
+    paint_head(rng, canvas, frame, head, skin, light)
+    paint_mouth(rng, canvas, frame, skin)
+    paint_nose(rng, canvas, frame, skin, light)
+    paint_eyes_and_brows(rng, canvas, frame, skin, hair_colour)
     paint_ears(canvas, frame, ears, skin, light, behind=False)
     hair.paint_in_front(canvas)
-    return photograph(dice, canvas, light), canvas.mask
+    return expose(rng, canvas, light), canvas.mask
 
 
 class RenderedFaces(Dataset[Any]):
     """`count` faces of the stream `seed`: item i is (uint8 [3, R, R], mask uint8 [R, R]).
 
     Args:
-        first: number of the first face.
-        labels: the label set that the masks are told in; none for `CLASS_NAMES`.
+        seed: seed of the stream.
+        count: number of faces.
+        resolution: side R of the images.
+        first: number of the first face in the stream.
+        labels: label set of the masks; none for `CLASS_NAMES`.
     """
 
     def __init__(
@@ -99,11 +107,11 @@ class RenderedFaces(Dataset[Any]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
-        """A batch drawn at once; the data loader calls this, several times faster than one by one."""
+        """A batch rendered at once, several times faster than one by one; the data loader calls this."""
         return list(zip(*self._draw(torch.tensor(indices)), strict=True))
 
     def whole(self) -> tuple[Tensor, Tensor]:
-        """All pictures [N, 3, R, R] and masks [N, R, R]."""
+        """All images [N, 3, R, R] and masks [N, R, R]."""
         return self._draw(torch.arange(len(self)))
 
     def _draw(self, indices: Tensor) -> tuple[Tensor, Tensor]:

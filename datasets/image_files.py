@@ -1,4 +1,4 @@
-"""Pictures as people have them: a folder or a zip file of photographs of any size and format."""
+"""Image files of any size and format, in a folder or a zip file."""
 
 import zipfile
 import zlib
@@ -15,8 +15,8 @@ from torch import Tensor
 from common.errors import UserError
 from datasets.labels import Mask
 
-# What Pillow and zipfile raise for files that are damaged, no pictures, or too large.
-_UNREADABLE = (
+# What Pillow and zipfile raise for files that are damaged, not images, or too large.
+UNREADABLE = (
     UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError,
     zipfile.BadZipFile, zlib.error, EOFError,
 )  # fmt: skip
@@ -27,7 +27,7 @@ def open_root(path: Path) -> Traversable:
     """A folder, or the inside of a zip file.
 
     Raises:
-        UserError: neither of them is there.
+        UserError: the path is neither.
     """
     if path.is_dir():
         return path
@@ -37,7 +37,7 @@ def open_root(path: Path) -> Traversable:
 
 
 def walk(folder: Traversable) -> Iterator[Traversable]:
-    """All files below, without hidden ones."""
+    """All files below a folder, without hidden ones."""
     for entry in folder.iterdir():
         if entry.name.startswith((".", "__MACOSX")):
             continue
@@ -47,27 +47,27 @@ def walk(folder: Traversable) -> Iterator[Traversable]:
             yield entry
 
 
-def find_pictures(path: Path) -> dict[str, Traversable]:
-    """Picture files of a folder or zip file by their names without ending, sorted.
+def find_images(path: Path) -> dict[str, Traversable]:
+    """Image files of a folder or zip file by their names without ending, sorted.
 
     Raises:
-        UserError: there is none, or two differ by folder or ending alone.
+        UserError: there are none, or two differ only by folder or ending.
     """
-    pictures: dict[str, Traversable] = {}
+    images: dict[str, Traversable] = {}
     for file in sorted(walk(open_root(path)), key=str):
         name = PurePosixPath(file.name)
         if name.suffix.lower() not in ENDINGS:
             continue
-        if name.stem in pictures:
-            raise UserError(f"{path} has two pictures named {name.stem}; rename one of them.")
-        pictures[name.stem] = file
-    if not pictures:
-        raise UserError(f"{path} holds no pictures ({', '.join(sorted(ENDINGS))}).")
-    return pictures
+        if name.stem in images:
+            raise UserError(f"{path} has two images named {name.stem}; rename one of them.")
+        images[name.stem] = file
+    if not images:
+        raise UserError(f"{path} holds no images ({', '.join(sorted(ENDINGS))}).")
+    return images
 
 
-def read_photograph(file: Traversable) -> Image.Image:
-    """A picture in RGB, upright.
+def open_image(file: Traversable) -> Image.Image:
+    """An image in RGB, turned upright by its EXIF data.
 
     Raises:
         UserError: it cannot be read.
@@ -75,22 +75,22 @@ def read_photograph(file: Traversable) -> Image.Image:
     try:
         with file.open("rb") as handle, Image.open(handle) as image:
             upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):  # Pillow would cut all shades off at 255
+            if upright.mode.startswith("I;16"):  # Pillow would clip all shades at 255
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return upright.convert("RGB")
-    except _UNREADABLE as error:
-        raise UserError(f"{file} is not a readable picture ({error}).") from error
+    except UNREADABLE as error:
+        raise UserError(f"{file} is not a readable image ({error}).") from error
 
 
-def square(picture: Image.Image, size: int) -> Tensor:
-    """The middle square of a picture at the given side, uint8 [3, size, size]."""
-    cropped = picture.crop(_middle(picture.size))
+def centre_square(image: Image.Image, size: int) -> Tensor:
+    """The middle square of an image, resized, uint8 [3, size, size]."""
+    cropped = image.crop(_middle(image.size))
     small = cropped.resize((size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1)
 
 
-def square_mask(mask: Mask, size: int) -> npt.NDArray[np.uint8]:
-    """The middle square of a mask [H, W] at the given side, each pixel the nearest one."""
+def centre_square_mask(mask: Mask, size: int) -> npt.NDArray[np.uint8]:
+    """The middle square of a mask [H, W], resized to the nearest pixels, uint8 [size, size]."""
     image = Image.fromarray(mask)
     small = image.crop(_middle(image.size)).resize((size, size), Image.Resampling.NEAREST)
     return np.array(small)

@@ -1,5 +1,6 @@
 """Label sets, and masks as palette PNG files."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,11 @@ class LabelSet:
     """Classes of a segmentation.
 
     Args:
-        names: of the classes, in the order of their indices; the first is what nobody labelled.
+        names: names of the classes in the order of their indices; the first is that of unlabelled pixels.
         colours: RGB of each class.
-        ignore_index: value of pixels that count nowhere.
-        merges: for a class, names of finer classes that it takes in; this is how masks of another
-            label set are read in this one.
+        ignore_index: value of pixels that are left out of losses and measures.
+        merges: by class, the names of finer classes that are read as this class in masks of another label
+            set.
     """
 
     names: tuple[str, ...]
@@ -37,54 +38,63 @@ class LabelSet:
         """Read a YAML file of the fields above.
 
         Raises:
-            UserError: the file is missing or damaged, or what it says does not fit together.
+            UserError: the file is missing or damaged, or its values contradict each other.
         """
         try:
             values = yaml.safe_load(path.read_text())
-            names = tuple(str(name) for name in values["names"])
-            colours = tuple((int(r), int(g), int(b)) for r, g, b in values["colours"])
-            ignore = int(values.get("ignore_index", 255))
             lists = (values.get("merges") or {}).items()
-            merges = {str(name): tuple(str(m) for m in merged) for name, merged in lists}
+            labels = LabelSet(
+                tuple(str(name) for name in values["names"]),
+                tuple((int(r), int(g), int(b)) for r, g, b in values["colours"]),
+                int(values.get("ignore_index", 255)),
+                {str(name): tuple(str(m) for m in merged) for name, merged in lists},
+            )
         except OSError as error:
             raise UserError(f"label set {path} cannot be read ({error.strerror}).") from error
         except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"label set {path} needs `names` and one [r, g, b] in `colours` for each ({error})."
             ) from error
-        unknown = {*values} - {"names", "colours", "ignore_index", "merges"}
-        said = [*names, *(merged for group in merges.values() for merged in group)]
-        twice = sorted({name for name in said if said.count(name) > 1})
-        for wrong, what in (
-            (unknown, f"has the unknown key {min(unknown, default='')}"),
-            (len(names) < 2, "needs two classes at least"),
-            (len(names) != len(colours), f"has {len(names)} names but {len(colours)} colours"),
-            (len({*colours}) != len(colours), "gives two classes the same colour"),
-            (any(not 0 <= c <= 255 for rgb in colours for c in rgb), "has a colour beyond 0-255"),
-            (twice, f"names {min(twice, default='')} twice"),
-            (
-                {*merges} - {*names},
-                f"merges into {min({*merges} - {*names}, default='')}, no class",
-            ),
-            (ignore < len(names), f"has ignore_index {ignore}, which is also the index of a class"),
-            (ignore > 255, f"has ignore_index {ignore}; masks hold 0-255"),
-        ):
-            if wrong:
-                raise UserError(f"label set {path} {what}.")
-        return LabelSet(names, colours, ignore, merges)
+        if unknown := {*values} - {field.name for field in dataclasses.fields(LabelSet)}:
+            raise UserError(f"label set {path} has the unknown key {min(unknown)}.")
+        if contradiction := labels._contradiction():
+            raise UserError(f"label set {path} {contradiction}.")
+        return labels
+
+    def _contradiction(self) -> str | None:
+        """What about the values cannot be right, as the end of a sentence; none where all is well."""
+        names, colours, ignore = self.names, self.colours, self.ignore_index
+        every = [*names, *(name for group in self.merges.values() for name in group)]
+        if len(names) < 2:
+            return "needs two classes at least"
+        if len(names) != len(colours):
+            return f"has {len(names)} names but {len(colours)} colours"
+        if len({*colours}) != len(colours):
+            return "gives two classes the same colour"
+        if any(not 0 <= c <= 255 for rgb in colours for c in rgb):
+            return "has a colour beyond 0-255"
+        if twice := {name for name in every if every.count(name) > 1}:
+            return f"names {min(twice)} twice"
+        if strays := {*self.merges} - {*names}:
+            return f"merges into {min(strays)}, no class"
+        if ignore < len(names):
+            return f"has ignore_index {ignore}, which is also the index of a class"
+        if ignore > 255:
+            return f"has ignore_index {ignore}; masks hold 0-255"
+        return None
 
     def index(self, name: str) -> int | None:
-        """Index of the class of that name, or of the class that takes it in."""
+        """Index of the class of that name, or of the class that it is merged into; none without either."""
         for i, own in enumerate(self.names):
             if name == own or name in self.merges.get(own, ()):
                 return i
         return None
 
     def table(self, names: Sequence[str]) -> npt.NDArray[np.uint8]:
-        """For masks with classes `names`: index there -> index here, [256]; 255 stays ignored.
+        """For masks of the classes `names`: their index -> our index, [256]; 255 stays ignored.
 
         Raises:
-            UserError: a class of theirs has no place here.
+            UserError: a name is neither a class here nor merged into one.
         """
         table = np.full(256, self.ignore_index, np.uint8)
         for i, name in enumerate(names):
@@ -111,9 +121,9 @@ class LabelSet:
         return self.palette[mask]
 
     def as_png(self, mask: Mask) -> Image.Image:
-        """Mask [H, W] as a palette picture.
+        """Mask [H, W] as a palette image.
 
-        The palette is whole: Pillow stores short ones with fewer bits and would cut the ignore index.
+        All 256 colours are set: Pillow stores short palettes with fewer bits, which cuts the ignore index.
         """
         image = Image.fromarray(mask)
         image.putpalette(self.palette.flatten().tolist())
@@ -127,56 +137,60 @@ def write_mask(path: Path, mask: Mask, labels: LabelSet) -> None:
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Read a picture as RGB, [H, W, 3]."""
+    """Read an image as RGB, [H, W, 3].
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
     except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{path} is not a readable picture ({error}).") from error
+        raise UserError(f"{path} is not a readable image ({error}).") from error
 
 
 def read_mask(path: Path, labels: LabelSet, size: Sequence[int] | None) -> Mask:
     """Read a palette or grey PNG of class indices, [H, W], and check it.
 
     Args:
-        size: the height and width that its picture has; none where they may differ.
+        size: height and width of its image; none where they may differ.
 
     Raises:
-        UserError: the mask is missing, of another size, has indices outside the label set, or shows
-            one class alone.
+        UserError: the mask is missing, of another size, has indices outside the label set, or has only one
+            class.
     """
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L", "1"):
                 raise UserError(
-                    f"{path} is a {image.mode} picture; a mask is a palette or grey PNG of class "
+                    f"{path} is a {image.mode} image; a mask is a palette or grey PNG of class "
                     "indices."
                 )
             mask = np.array(image, dtype=np.uint8)
     except FileNotFoundError as error:
         raise UserError(f"mask {path} does not exist; draw it, or take its sample away.") from error
     except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"mask {path} is not a readable picture ({error}).") from error
+        raise UserError(f"mask {path} is not a readable image ({error}).") from error
     check_mask(mask, path, labels, size or mask.shape)
     return mask
 
 
 def check_mask(mask: Mask, source: object, labels: LabelSet, size: Sequence[int]) -> None:
-    """Refuse a mask [H, W] that cannot be meant so.
+    """Check a mask [H, W] against its image and the label set.
 
     Args:
         source: where it comes from, for the error text.
-        size: the height and width that its picture has.
+        size: height and width of its image.
 
     Raises:
-        UserError: it is of another size, has indices outside the label set, or shows one class alone.
+        UserError: it is of another size, has indices outside the label set, or has only one class.
     """
     if mask.shape != tuple(size):
         raise UserError(
-            f"mask {source} is {mask.shape[1]}x{mask.shape[0]} pixels but its picture is "
-            f"{size[1]}x{size[0]}; draw it at the picture's size."
+            f"mask {source} is {mask.shape[1]}x{mask.shape[0]} pixels but its image is "
+            f"{size[1]}x{size[0]}; draw it at the image's size."
         )
     found = np.unique(mask)
     unknown = [int(i) for i in found if i >= len(labels) and i != labels.ignore_index]

@@ -13,19 +13,19 @@ from common.errors import UserError
 from common.files import atomic_write
 from datasets import Dataset
 from datasets.batches import Key
-from datasets.image_files import find_pictures, read_photograph, square
+from datasets.image_files import centre_square, find_images, open_image
 
 
 class Photographs(Dataset[Any]):
-    """Pictures of a folder or zip file, cropped and resized once: item i is uint8 [3, R, R].
+    """Images of a folder or zip file, cropped and resized once: item (epoch, i) is uint8 [3, R, R].
 
     Args:
         source: the folder or zip file.
-        size: R.
-        packed: a file of all their bytes, that keeps them; made where it is missing.
+        size: side R of the images.
+        packed: file that keeps the cropped images; made where it is missing.
 
     Raises:
-        UserError: fewer than two pictures can be read.
+        UserError: fewer than two images can be read.
     """
 
     def __init__(self, source: Path, size: int, packed: Path) -> None:
@@ -33,31 +33,31 @@ class Photographs(Dataset[Any]):
         if state.is_main_process and not packed.exists():
             _pack(source, size, packed)
         state.wait_for_everyone()
-        self.pictures = np.memmap(packed, np.uint8, "r").reshape(-1, 3, size, size)
+        self.images = np.memmap(packed, np.uint8, "r").reshape(-1, 3, size, size)
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, key: Key) -> Tensor:
-        return torch.from_numpy(np.array(self.pictures[key[1]]))
+        return torch.from_numpy(np.array(self.images[key[1]]))
 
 
 def _pack(source: Path, size: int, packed: Path) -> None:
-    files = list(find_pictures(source).values())
+    files = list(find_images(source).values())
     unreadable, count = [], 0
-    # Written, not mapped: through a map, a full disk would end the process without a word.
+    # Written, not mapped: with a memory map, a full disk would kill the process without an error.
     with atomic_write(packed) as partial:
         with partial.open("wb") as handle:
             for file in tqdm(files, desc="photographs", unit="img"):
                 try:
-                    picture = square(read_photograph(file), size)
+                    image = centre_square(open_image(file), size)
                 except UserError as error:
                     unreadable.append(str(error))
                     continue
-                handle.write(picture.numpy().tobytes())
+                handle.write(image.numpy().tobytes())
                 count += 1
         for line in unreadable:
             print(f"left out: {line}")
         if count < 2:
-            raise UserError(f"{source} has {count} readable pictures; a generator needs many.")
+            raise UserError(f"{source} has {count} readable images; a generator needs many.")
     print(f"{count} photographs of {source} at {size} px, {len(unreadable)} left out")

@@ -1,10 +1,9 @@
 """The pseudo-label store: zip shards of PNG files, readable by any tool.
 
-A shard holds, for sample i, `images/i.png`, `masks/i.png` (palette) and `confidence/i.png` (grey,
-255 = certain), stored without a second compression; where soft labels are kept, `runners_up/i.png` (grey:
-the second most probable class of every pixel, below it its probability, and so on); and `scores.json`, how
-uncertain each image is as a whole. Shards are written whole or not at all, and their bytes depend on their
-contents only.
+For sample i a shard holds `images/i.png`, `masks/i.png` (palette) and `confidence/i.png` (grey, 255 =
+certain), not compressed again. With soft labels there is also `runners_up/i.png` (grey: the second most
+probable class of every pixel, below it its probability, and so on). `scores.json` holds the uncertainty of
+each image as a whole. Shards are written whole or not at all; equal contents give equal bytes.
 """
 
 import io
@@ -32,13 +31,14 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time, so that equal contents give equa
 
 
 class Labelled(NamedTuple):
-    """A picture and what is known of its pixels.
+    """An image and the classes of its pixels.
 
     Attributes:
         image: uint8 [3, H, W].
         mask: the most probable class, uint8 [H, W].
-        confidence: its probability, uint8 [H, W], 255 = one.
-        runners_up: for soft labels, the next class and its probability, and so on, uint8 [2 (k - 1), H, W].
+        confidence: the probability of that class, uint8 [H, W], 255 = certain.
+        runners_up: soft labels: the second class, its probability, the third class, and so on, uint8
+            [2 (k - 1), H, W] for the k most probable classes.
     """
 
     image: Tensor
@@ -50,13 +50,14 @@ class Labelled(NamedTuple):
 def soft_labels(
     mask: Tensor, confidence: Tensor, runners_up: Tensor, classes: int, temperature: float = 1.0
 ) -> Tensor:
-    """Probabilities [B, C, H, W] that add up to one, from a batch of what `Labelled` holds.
+    """Probabilities [B, C, H, W] that sum to one, from a batch of `Labelled` fields.
 
     Args:
-        mask: integers [B, H, W]; indices beyond the classes have no probabilities.
+        mask: integers [B, H, W]; pixels with an index beyond the classes get zeros.
         confidence: [B, H, W], 1 = certain.
         runners_up: uint8 [B, 2 (k - 1), H, W].
-        temperature: above 1, probabilities come nearer to each other.
+        classes: C.
+        temperature: above 1, probabilities become more equal.
     """
     known = (mask < classes).unsqueeze(1)
     ranked = torch.cat([mask.unsqueeze(1).long(), runners_up[:, 0::2].long()], 1)
@@ -68,29 +69,36 @@ def soft_labels(
 
 
 def shard_name(number: int) -> str:
+    """File name of a shard."""
     return f"shard-{number:05d}.zip"
 
 
 class Encoded(NamedTuple):
-    """A sample as it lies in a shard: the contents of its files by name, and its uncertainty."""
+    """A sample as a shard holds it: contents of its files by name, and its uncertainty."""
 
     files: dict[str, bytes]
     score: float
 
 
 def encode(number: int, sample: Labelled, score: float, labels: LabelSet) -> Encoded:
-    """Sample number `number` as PNG files."""
-    pictures = {
+    """Encode a sample as PNG files.
+
+    Args:
+        number: its number, which names the files.
+        score: its uncertainty.
+        labels: label set, for the palette of the mask.
+    """
+    images = {
         "images": Image.fromarray(sample.image.permute(1, 2, 0).numpy()),
         "masks": labels.as_png(sample.mask.numpy()),
         "confidence": Image.fromarray(sample.confidence.numpy()),
     }
     if len(sample.runners_up):
-        pictures["runners_up"] = Image.fromarray(sample.runners_up.flatten(0, 1).numpy())
+        images["runners_up"] = Image.fromarray(sample.runners_up.flatten(0, 1).numpy())
     files = {}
-    for kind, picture in pictures.items():
+    for kind, image in images.items():
         buffer = io.BytesIO()
-        picture.save(buffer, format="PNG", compress_level=1)
+        image.save(buffer, format="PNG", compress_level=1)
         files[f"{kind}/{number:07d}.png"] = buffer.getvalue()
     return Encoded(files, score)
 
@@ -114,18 +122,22 @@ def read_scores(folder: Path, shards: int) -> list[float]:
 
 
 def most_uncertain(scores: Sequence[float], share: float) -> list[int]:
-    """Numbers of the worst `share` of all samples, in order; of two alike, the later one goes first."""
+    """Numbers of the most uncertain `share` of all samples, in order; of equal ones the later go first."""
     ranked = sorted(range(len(scores)), key=lambda i: (scores[i], i))
     return sorted(ranked[len(scores) - int(share * len(scores)) :])
 
 
 class PseudoLabels(Dataset[Any]):
-    """Random access to the samples that a finished store keeps; needs no generator.
+    """The samples of a finished store as a data set of `Labelled` items, without the dropped ones.
 
-    Items are `Labelled`.
+    Args:
+        folder: the folder of the stage `label`.
 
     Attributes:
-        top_k: classes whose probability is known for every pixel.
+        top_k: classes of each pixel whose probability is stored.
+
+    Raises:
+        UserError: a shard is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -134,7 +146,7 @@ class PseudoLabels(Dataset[Any]):
         self.top_k, dropped = index["top_k"], {*index["dropped"]}
         self.kept = [number for number in range(self.count) if number not in dropped]
         self._kinds = ["images", "masks", "confidence", *(["runners_up"] if self.top_k > 1 else [])]
-        # By process: a file that was open when a worker forked would share its position.
+        # By process: a file opened before a worker forked would share its position with it.
         self._open: dict[tuple[int, int], zipfile.ZipFile] = {}
         for number in range(-(-self.count // self.per_shard)):
             self._check(folder / shard_name(number), number)
@@ -147,7 +159,7 @@ class PseudoLabels(Dataset[Any]):
         except (OSError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{path} is damaged or missing ({error}): delete it and the folder's manifest.json, "
-                "then run the stage `label` again; only this shard is made anew."
+                "then run the stage `label` again; only this shard is made again."
             ) from error
         if found != (files := len(self._kinds) * expected + 1):
             raise UserError(
@@ -161,30 +173,30 @@ class PseudoLabels(Dataset[Any]):
         return self.sample(self.kept[index])
 
     def sample(self, number: int) -> Labelled:
-        """Sample number `number`, kept or not."""
+        """A sample by its number, dropped or not."""
         parts = []
         shard = self._shard(number // self.per_shard)
         for kind in self._kinds:
             name = f"{kind}/{number:07d}.png"
             try:
-                with shard.open(name) as handle, Image.open(handle) as picture:
-                    parts.append(torch.from_numpy(np.array(picture)))
+                with shard.open(name) as handle, Image.open(handle) as image:
+                    parts.append(torch.from_numpy(np.array(image)))
             except (OSError, KeyError, zipfile.BadZipFile) as error:
                 raise UserError(f"{shard.filename}: {name} is damaged ({error}).") from error
-        image, mask, confidence, *others = parts
+        pixels, mask, confidence, *others = parts
         runners_up = torch.cat([mask.new_empty(0, mask.shape[1]), *others])
         planes = runners_up.view(2 * (self.top_k - 1), *mask.shape)
-        return Labelled(image.permute(2, 0, 1), mask, confidence, planes)
+        return Labelled(pixels.permute(2, 0, 1), mask, confidence, planes)
 
     def _shard(self, number: int) -> zipfile.ZipFile:
         key = (os.getpid(), number)
         shard = self._open.get(key)
         if shard is None:
             if len(self._open) >= _OPEN:
-                self._open = {}  # each is closed once nobody reads from it any more
+                self._open = {}  # a file closes when its last reader is done
             shard = self._open[key] = zipfile.ZipFile(self.folder / shard_name(number))
         return shard
 
     def __getstate__(self) -> dict[str, object]:
-        """Open files stay with their process."""
+        """Open files are not passed to other processes."""
         return self.__dict__ | {"_open": {}}

@@ -1,4 +1,4 @@
-"""Sheets of pictures beside their masks."""
+"""Images beside their masks, in grids, for people to look at."""
 
 import math
 from pathlib import Path
@@ -14,24 +14,27 @@ from common.files import atomic_write
 from datasets import Dataset
 from datasets.labels import LabelSet
 
-Picture = npt.NDArray[np.uint8]
+ImageArray = npt.NDArray[np.uint8]  # [H, W, 3]
 
 
-def at_once(pictures: Tensor) -> int:
-    """How many of the pictures or masks [..., H, W] a network is shown at once: fewer of large ones.
+def batch_size_for(images: Tensor) -> int:
+    """How many of these images or masks [..., H, W] a network takes at a time: fewer of larger ones.
 
-    Together they have no more pixels than fifty of 256 px, unless a single one has.
+    A batch has at most as many pixels as fifty images of 256 px, or holds a single image.
     """
-    height, width = pictures.shape[-2:]
+    height, width = images.shape[-2:]
     return max(1, min(50, (50 << 16) // (height * width)))
 
 
 def grid(
-    columns: dict[str, list[Picture]], labels: LabelSet | None = None, side: int = 128
-) -> Picture:
-    """Pictures in titled columns above a legend of the classes; every picture [H, W, 3] of one size.
+    columns: dict[str, list[ImageArray]], labels: LabelSet | None = None, side: int = 128
+) -> ImageArray:
+    """Images in titled columns, above a legend of the classes.
 
-    They are enlarged by whole numbers, to `side` px at most, or shrunk to 256 px.
+    Args:
+        columns: images [H, W, 3] of one size, by the column's title.
+        labels: the classes of the legend; none for no legend.
+        side: images are enlarged by a whole number, up to `side` px; those above 256 px are shrunk to it.
     """
     height, width = next(iter(columns.values()))[0].shape[:2]
     rows = max(len(column) for column in columns.values())
@@ -46,8 +49,8 @@ def grid(
     for c, (title, column) in enumerate(columns.items()):
         x = gap + c * (cell_w + gap)
         draw.text((x + cell_w // 2, head // 2), title, "black", font, anchor="mm")
-        for r, picture in enumerate(column):
-            cell = Image.fromarray(picture).resize((cell_w, cell_h), Image.Resampling.NEAREST)
+        for r, image in enumerate(column):
+            cell = Image.fromarray(image).resize((cell_w, cell_h), Image.Resampling.NEAREST)
             sheet.paste(cell, (x, head + r * (cell_h + gap)))
     if legend:
         sheet.paste(legend, (0, below))
@@ -70,7 +73,7 @@ def _legend(labels: LabelSet, width: int, font: Any) -> Image.Image:
     return legend
 
 
-def tile(images: Tensor) -> Picture:
+def tile(images: Tensor) -> ImageArray:
     """uint8 [B, 3, H, W] -> one nearly square sheet [rows * H, columns * W, 3]."""
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
@@ -81,13 +84,13 @@ def tile(images: Tensor) -> Picture:
     return sheet.reshape(rows * height, columns * width, 3).cpu().numpy()
 
 
-def save_sheet(sheet: Picture, path: Path) -> None:
-    """Write a picture as PNG."""
+def save_sheet(sheet: ImageArray, path: Path) -> None:
+    """Write a sheet as PNG."""
     with atomic_write(path) as partial:
         Image.fromarray(sheet).save(partial, format="PNG")
 
 
-def as_picture(image: Tensor) -> Picture:
+def to_array(image: Tensor) -> ImageArray:
     """uint8 [3, H, W] -> [H, W, 3]."""
     return image.permute(1, 2, 0).cpu().numpy()
 
@@ -95,15 +98,15 @@ def as_picture(image: Tensor) -> Picture:
 @torch.no_grad()
 def show_predictions(
     network: nn.Module, data: Dataset[Any], labels: LabelSet, count: int = 6
-) -> Picture:
-    """The first pictures of a data set of `Labelled` items beside truth and prediction."""
+) -> ImageArray:
+    """The first `count` images of a data set of `Labelled` items, their masks and the predictions."""
     items = [data[i] for i in range(min(count, len(data)))]  # type: ignore[arg-type]
     device = next(network.parameters()).device
     predicted = network.eval()(torch.stack([i.image for i in items]).to(device)).argmax(1)
     masks = predicted.to(torch.uint8).cpu().numpy()
     return grid(
         {
-            "picture": [as_picture(i.image) for i in items],
+            "image": [to_array(i.image) for i in items],
             "label": [labels.paint(i.mask.numpy()) for i in items],
             "prediction": [labels.paint(mask) for mask in masks],
         },
@@ -111,8 +114,8 @@ def show_predictions(
     )
 
 
-def show_confusion(matrix: Tensor, labels: LabelSet, cell: int = 44) -> Picture:
-    """A confusion matrix [C, C] of pixel counts: in percent of each true class, a row for each."""
+def show_confusion(matrix: Tensor, labels: LabelSet, cell: int = 44) -> ImageArray:
+    """A confusion matrix [C, C] of pixel counts as an image: rows are true classes, in percent of each."""
     shares = 100 * matrix.double().cpu() / matrix.sum(1, keepdim=True).cpu().clamp_min(1)
     font = ImageFont.load_default(13)
     left = 12 + int(max(font.getlength(name) for name in labels.names))

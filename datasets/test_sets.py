@@ -1,10 +1,12 @@
-"""Pictures with true masks, as people have them, for the comparison.
+"""Test sets for the comparison: a user's images with true masks.
 
-Plain: a folder of pictures and one of masks of the same names. CelebAMask-HQ: as it is published,
-with one binary PNG for every part of a face, painted in order; or as copies with one mask a picture.
+Two layouts are read. Plain: a folder of images and one of masks with the same names. CelebAMask-HQ as it is
+published: one binary PNG for every part of a face.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.errors import UserError
-from datasets.image_files import find_pictures, read_photograph, square, square_mask
+from datasets.image_files import centre_square, centre_square_mask, find_images, open_image
 from datasets.labels import LabelSet, Mask, read_mask
 
 
@@ -23,13 +25,15 @@ class TestSet:
     """Where a test set lies.
 
     Args:
-        images: a folder of pictures.
-        masks: a folder of masks with their names; palette or grey PNG.
-        labels: the label set of these masks; none for that of the run.
-        merges: a label set with the run's classes whose merges say how those are read in them; none
+        images: folder of images.
+        masks: folder of masks with the same names as the images; palette or grey PNG.
+        labels: label set of these masks; none for that of the run.
+        merges: label set with the run's classes whose `merges` map the classes of the masks to them; none
             for the run's own.
-        layout: `celebamask` where `masks` is CelebAMask-HQ's folder of parts, 0/00000_hair.png.
-        first, last: numbers of the pictures to take, both included; the names are numbers then.
+        layout: arrangement of the masks: `plain`, or `celebamask` where `masks` is CelebAMask-HQ's folder
+            of parts, as in 0/00000_hair.png.
+        first: number of the first image to take; names must then be numbers. None for no limit.
+        last: number of the last image to take, included; names must then be numbers. None for no limit.
     """
 
     __test__ = False  # pytest: not a test
@@ -45,11 +49,11 @@ class TestSet:
     @property
     def paths(self) -> dict[str, Path]:
         """The paths that are given, by field."""
-        every = {name: getattr(self, name) for name in ("pictures", "masks", "labels", "merges")}
+        every = {name: getattr(self, name) for name in ("images", "masks", "labels", "merges")}
         return {name: path for name, path in every.items() if path is not None}
 
     def without_paths(self) -> "TestSet":
-        """What is left when data move: stages know their inputs by content."""
+        """The same without paths: stages know their inputs by content, so that data may move."""
         return self.at(dict.fromkeys(self.paths, Path()))
 
     def at(self, paths: dict[str, Path]) -> "TestSet":
@@ -60,18 +64,28 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Truth:
-    """A test set read: uint8 [N, 3, R, R], class indices [N, R, R], and how they came about."""
+    """A test set in memory.
 
-    pictures: Tensor
+    Args:
+        images: uint8 [N, 3, R, R].
+        masks: class indices, uint8 [N, R, R].
+        about: how it was read, for the record.
+    """
+
+    images: Tensor
     masks: Tensor
     about: dict[str, Any]
 
 
 def read_test_set(name: str, spec: TestSet, labels: LabelSet, size: int) -> Truth:
-    """Read a test set, its masks in the classes of `labels`, everything at R = `size`.
+    """Read a test set with its masks in the classes of `labels`.
+
+    Args:
+        name: its name, for the progress bar.
+        size: side R that images and masks are cropped and resized to.
 
     Raises:
-        UserError: a picture has no mask, a mask is wrong, or a class has no place in the label set.
+        UserError: an image has no mask, a mask is wrong, or a class has no place in the label set.
     """
     theirs = LabelSet.load(spec.labels) if spec.labels else labels
     merged = LabelSet.load(spec.merges) if spec.merges else labels
@@ -79,34 +93,39 @@ def read_test_set(name: str, spec: TestSet, labels: LabelSet, size: int) -> Trut
         raise UserError(f"{spec.merges} has other classes than the run; it may differ in merges.")
     table = merged.table(theirs.names) if spec.labels else np.arange(256, dtype=np.uint8)
 
-    files = find_pictures(spec.images)
-    if spec.first is not None or spec.last is not None:
-        low, high = spec.first or 0, 10**9 if spec.last is None else spec.last
-        files = {n: f for n, f in files.items() if n.isdecimal() and low <= int(n) <= high}
-        if not files:
-            raise UserError(f"{spec.images} has no pictures numbered {low} to {high}.")
-    if spec.layout == "celebamask" and (named := [n for n in files if not n.isdecimal()]):
-        raise UserError(
-            f"{spec.images}: {named[0]} is no number, as names of CelebAMask-HQ's pictures are; take it "
-            "away, or say layout: plain."
-        )
-    pictures, masks = [], []
-    for stem, file in tqdm(sorted(files.items()), desc=name, unit="img", leave=False):
-        photograph = read_photograph(file)
+    images, masks = [], []
+    for stem, file in tqdm(sorted(_select(spec).items()), desc=name, unit="img", leave=False):
+        image = open_image(file)
         if spec.layout == "celebamask":
             mask = _paint_parts(spec.masks, int(stem), theirs)
         else:
             mask = read_mask(_find_mask(spec.masks, stem), theirs, None)
-        pictures.append(square(photograph, size))
-        masks.append(torch.from_numpy(square_mask(table[mask], size)))
+        images.append(centre_square(image, size))
+        masks.append(torch.from_numpy(centre_square_mask(table[mask], size)))
     about = {
-        "images": len(pictures),
+        "images": len(images),
         "resolution": size,
         "labels": spec.labels.stem if spec.labels else "the run's",
         "map": describe_map(theirs, merged) if spec.labels else "none",
         "split": "all" if spec.first is None and spec.last is None else f"{spec.first}-{spec.last}",
     }
-    return Truth(torch.stack(pictures), torch.stack(masks), about)
+    return Truth(torch.stack(images), torch.stack(masks), about)
+
+
+def _select(spec: TestSet) -> Mapping[str, Traversable]:
+    """The images to take, by name."""
+    files = find_images(spec.images)
+    if spec.first is not None or spec.last is not None:
+        low, high = spec.first or 0, 10**9 if spec.last is None else spec.last
+        files = {n: f for n, f in files.items() if n.isdecimal() and low <= int(n) <= high}
+        if not files:
+            raise UserError(f"{spec.images} has no images numbered {low} to {high}.")
+    if spec.layout == "celebamask" and (named := [n for n in files if not n.isdecimal()]):
+        raise UserError(
+            f"{spec.images}: {named[0]} is no number, as names of CelebAMask-HQ's images are; take it "
+            "away, or say layout: plain."
+        )
+    return files
 
 
 def describe_map(theirs: LabelSet, ours: LabelSet) -> str:
@@ -121,26 +140,26 @@ def describe_map(theirs: LabelSet, ours: LabelSet) -> str:
 
 
 def _find_mask(folder: Path, stem: str) -> Path:
-    """The mask of a picture: of the same name, or of the same number with zeros before it."""
+    """The mask of an image: of the same name, or of the same number with other leading zeros."""
     for name in (stem, stem.zfill(5), stem.lstrip("0") or "0"):
         if (path := folder / f"{name}.png").exists():
             return path
-    raise UserError(f"{folder} has no mask {stem}.png; draw it, or take its picture away.")
+    raise UserError(f"{folder} has no mask {stem}.png; draw it, or take its image away.")
 
 
 def _paint_parts(folder: Path, number: int, labels: LabelSet) -> Mask:
-    """Masks of single parts, later ones over earlier ones, in the order of the label set."""
+    """The masks of single parts as one, in the order of the label set: later parts over earlier ones."""
     mask: Mask | None = None
     for index, part in enumerate(labels.names[1:], 1):
         path = folder / str(number // 2000) / f"{number:05d}_{part}.png"
         if not path.exists():
             continue
-        shown = read_photograph(path).convert("L")
+        part_mask = open_image(path).convert("L")
         if mask is None:
-            mask = np.zeros(shown.size[::-1], np.uint8)
-        mask[np.asarray(shown) > 127] = index
+            mask = np.zeros(part_mask.size[::-1], np.uint8)
+        mask[np.asarray(part_mask) > 127] = index
     if mask is None:
         raise UserError(
-            f"{folder} has no part of picture {number} ({number // 2000}/{number:05d}_...)."
+            f"{folder} has no part of image {number} ({number // 2000}/{number:05d}_...)."
         )
     return mask

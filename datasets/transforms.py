@@ -1,8 +1,8 @@
-"""Augmentation by albumentations, seeded per sample: the only module that imports it."""
+"""Augmentation of training samples by albumentations, seeded for each sample."""
 
 import os
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would look at the network
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would contact a server
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,23 +16,24 @@ from torch import Tensor
 from common.seeding import step_seed
 from datasets import Dataset
 from datasets.batches import Key
+from datasets.fetch import fetch
 from datasets.pseudo_labels import Labelled
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strength of the student's augmentation; zero switches a part off.
+    """Strength of the student's augmentation; zero turns a transformation off.
 
     Args:
-        flip: probability of a mirror image.
-        shift: largest translation, as a share of the side.
-        scale: largest change of size, as a share.
+        flip: probability that the image is mirrored.
+        shift: largest translation, as a share of the image's side.
+        scale: largest change of size, as a share of the size.
         rotate: largest rotation in degrees.
-        colour: largest change of brightness, contrast and saturation, as a share.
-        hue: largest shift of hue, as a share of the circle.
+        colour: largest change of brightness, contrast and saturation, as a share of each.
+        hue: largest shift of hue, as a share of the colour circle.
         blur: probability of a Gaussian blur.
         noise: probability of Gaussian noise.
-        grey: probability of a picture without colour.
+        grey: probability that the image loses its colour.
     """
 
     flip: float = 0.5
@@ -46,6 +47,11 @@ class Augmentation:
     grey: float = 0.05
 
     def build(self, ignore_index: int) -> A.Compose:
+        """The transformations of images and their masks.
+
+        Args:
+            ignore_index: mask value of pixels that come in from beyond the border.
+        """
         return A.Compose(
             [
                 A.HorizontalFlip(p=self.flip),
@@ -75,14 +81,14 @@ class Augmentation:
 
 
 class Sample(NamedTuple):
-    """What the student trains on, `Labelled` after augmentation.
+    """A training sample: `Labelled` after augmentation.
 
     Attributes:
         image: uint8 [3, H, W].
-        mask: int64 [H, W].
-        confidence: float [H, W] in [0, 1].
-        runners_up: uint8 [2 (k - 1), H, W].
-        number: index in the data set.
+        mask: class indices, int64 [H, W].
+        confidence: probability of the mask's class, float [H, W] in [0, 1].
+        runners_up: the next classes and their probabilities as in `Labelled`, uint8 [2 (k - 1), H, W].
+        number: index in the data set, [].
     """
 
     image: Tensor
@@ -93,7 +99,14 @@ class Sample(NamedTuple):
 
 
 class Augmented(Dataset[Any]):
-    """A data set of `Labelled` items, augmented by (seed, epoch, index) alone."""
+    """A data set of `Labelled` items with augmentation: item (epoch, index) is a `Sample`.
+
+    Args:
+        source: the data set.
+        augmentation: the transformations; none to leave samples as they are.
+        ignore_index: mask value of pixels that come in from beyond the border.
+        seed: the augmentation of an item depends on (seed, epoch, index) only.
+    """
 
     def __init__(
         self, source: Dataset[Any], augmentation: Augmentation | None, ignore_index: int, seed: int
@@ -102,11 +115,7 @@ class Augmented(Dataset[Any]):
         self.transform = augmentation.build(ignore_index) if augmentation else None
 
     def __getitems__(self, keys: list[Key]) -> list[Sample]:
-        indices = [index for _, index in keys]
-        if hasattr(self.source, "__getitems__"):
-            items = self.source.__getitems__(indices)
-        else:
-            items = [self.source[index] for index in indices]
+        items = fetch(self.source, [index for _, index in keys])
         return [self._prepare(key, Labelled(*item)) for key, item in zip(keys, items, strict=True)]
 
     def __getitem__(self, key: Key) -> Sample:
@@ -119,8 +128,8 @@ class Augmented(Dataset[Any]):
             arrays = {"mask": mask.numpy(), "confidence": confidence.numpy()}
             if len(runners_up):
                 arrays["runners_up"] = np.ascontiguousarray(runners_up.permute(1, 2, 0).numpy())
-            picture = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-            out = self.transform(image=picture, **arrays)
+            pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+            out = self.transform(image=pixels, **arrays)
             image = torch.from_numpy(out["image"]).permute(2, 0, 1)
             mask, confidence = torch.from_numpy(out["mask"]), torch.from_numpy(out["confidence"])
             if len(runners_up):
@@ -130,7 +139,11 @@ class Augmented(Dataset[Any]):
 
 
 class Exact(Dataset[Any]):
-    """Pictures with masks that are certain everywhere, as `Labelled` items."""
+    """Images with true masks as `Labelled` items, certain everywhere.
+
+    Args:
+        source: data set of pairs (image, mask), uint8 [3, H, W] and uint8 [H, W].
+    """
 
     def __init__(self, source: Dataset[Any]) -> None:
         self.source = source
@@ -142,11 +155,7 @@ class Exact(Dataset[Any]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[Labelled]:
-        if hasattr(self.source, "__getitems__"):
-            items = self.source.__getitems__(indices)
-        else:
-            items = [self.source[i] for i in indices]
         return [
             Labelled(image, mask, torch.full_like(mask, 255), mask.new_empty(0, *mask.shape))
-            for image, mask in items
+            for image, mask in fetch(self.source, indices)
         ]

@@ -1,1 +1,1 @@
-"""Figures: confusion matrices, the comparison of teacher and student, its pictures."""
+"""Teacher, student and reference models on the same test sets: metrics, tables, the report."""

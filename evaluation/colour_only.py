@@ -1,4 +1,7 @@
-"""The baseline `colour_only`: what colour and position of a single pixel give away."""
+"""The row `colour_only`: how far the colour and position of single pixels go.
+
+Shapes: N = images, H, W = pixels, C = classes.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -6,55 +9,62 @@ from torch import Tensor, nn
 
 from common.seeding import seed_everything
 
-_PIXELS = 16_384  # a step sees this many at the most, drawn at random
+_WIDTH = 64
+_BATCH = 16_384  # pixels in a step at most, drawn at random
 
 
 class ColourOnly(nn.Module):
-    """A small perceptron on (red, green, blue, x, y) of each pixel.
+    """A small perceptron on (red, green, blue, x, y) of each pixel: uint8 images -> logits [N, C, H, W]."""
 
-    Pictures uint8 [N, 3, H, W] -> logits [N, classes, H, W].
-    """
-
-    def __init__(self, classes: int, width: int = 64) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(5, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(),
-            nn.Conv2d(width, classes, 1),
+            nn.Conv2d(5, _WIDTH, 1), nn.ReLU(), nn.Conv2d(_WIDTH, _WIDTH, 1), nn.ReLU(),
+            nn.Conv2d(_WIDTH, classes, 1),
         )  # fmt: skip
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.classify(pixel_inputs(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(pixel_inputs(images))
 
     def classify(self, inputs: Tensor) -> Tensor:
-        """Colour and position [N, 5, H, W] -> logits."""
+        """Logits from colour and position [N, 5, H, W]."""
         logits: Tensor = self.layers(inputs)
         return logits
 
 
-def pixel_inputs(pictures: Tensor) -> Tensor:
-    """Colour and position of every pixel, all in [-1, 1]: [N, 5, H, W]."""
-    count, _, height, width = pictures.shape
-    y = torch.linspace(-1, 1, height, device=pictures.device).view(1, 1, -1, 1)
-    x = torch.linspace(-1, 1, width, device=pictures.device).view(1, 1, 1, -1)
-    place = torch.cat([x.expand(count, 1, height, width), y.expand(count, 1, height, width)], 1)
-    return torch.cat([pictures.float() / 127.5 - 1, place], 1)
+def pixel_inputs(images: Tensor) -> Tensor:
+    """Colour and position of every pixel of images [N, 3, H, W], all in [-1, 1]: [N, 5, H, W]."""
+    count, _, height, width = images.shape
+    y = torch.linspace(-1, 1, height, device=images.device).view(1, 1, -1, 1)
+    x = torch.linspace(-1, 1, width, device=images.device).view(1, 1, 1, -1)
+    position = torch.cat([x.expand(count, 1, height, width), y.expand(count, 1, height, width)], 1)
+    return torch.cat([images.float() / 127.5 - 1, position], 1)
 
 
 def fit_colour_only(
-    pictures: Tensor, masks: Tensor, classes: int, ignore_index: int, seed: int, steps: int = 600
+    images: Tensor, masks: Tensor, classes: int, ignore_index: int, seed: int, steps: int = 600
 ) -> ColourOnly:
-    """Fit the baseline to the annotated pictures; seconds on a CPU at any resolution."""
+    """Train the baseline on annotated images; takes seconds on a CPU at any resolution.
+
+    Args:
+        images: uint8 [N, 3, H, W].
+        masks: class indices [N, H, W], on the same device.
+        classes: number of classes C.
+        ignore_index: value of pixels in `masks` that do not count.
+        seed: seed of weights and pixels.
+        steps: optimiser steps.
+    """
     seed_everything(seed)
-    model = ColourOnly(classes).to(pictures.device)
+    model = ColourOnly(classes).to(images.device)
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    inputs = pixel_inputs(pictures).transpose(0, 1).flatten(1)[None, :, None]  # [1, 5, 1, pixels]
-    truth = masks.long().view(1, 1, -1)
+    inputs = pixel_inputs(images).transpose(0, 1).flatten(1)[None, :, None]  # [1, 5, 1, pixels]
+    target = masks.long().view(1, 1, -1)
     for _ in range(steps):
-        seen, told = inputs, truth
-        if inputs.shape[-1] > _PIXELS:
-            chosen = torch.randint(inputs.shape[-1], (_PIXELS,), device=inputs.device)
-            seen, told = inputs[..., chosen], truth[..., chosen]
-        loss = F.cross_entropy(model.classify(seen), told, ignore_index=ignore_index)
+        batch, batch_target = inputs, target
+        if inputs.shape[-1] > _BATCH:
+            chosen = torch.randint(inputs.shape[-1], (_BATCH,), device=inputs.device)
+            batch, batch_target = inputs[..., chosen], target[..., chosen]
+        loss = F.cross_entropy(model.classify(batch), batch_target, ignore_index=ignore_index)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -1,12 +1,11 @@
-"""Networks like the student, taught otherwise: what its figures are to be held against.
+"""Reference networks: the student's network and recipe, trained on other data.
 
-Each is a stage of its own: the student's network, trained by its recipe for as many steps, from another
-source.
+Each is a stage of its own, with as many steps as the student:
 
-`labels_alone`: the annotated samples alone; what the distillation adds to them.
-`supervised`: rendered faces with exact masks; what there is to reach.
-`perfect_teacher`: the student's own pictures, labelled by a better hand than the teacher's. From
-`supervised` to here is what the generator costs, from here to the student what the teacher costs.
+`labels_alone`: on the annotated samples alone. The student's lead over it is what distillation adds.
+`supervised`: on rendered faces with exact masks, an upper bound.
+`perfect_teacher`: on the student's own images, labelled by a better annotator than the teacher. Its gap to
+`supervised` is what the generator costs, the student's gap to it is what the teacher costs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,17 +25,17 @@ from common.stage_folder import Result, StageFolder, artifact_hash
 from datasets import Dataset
 from datasets.annotations import pick, read_samples, read_unlabelled
 from datasets.faces import RenderedFaces
+from datasets.fetch import fetch
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels
+from datasets.sheets import batch_size_for
 from datasets.transforms import Exact
-from evaluation.scoring import segment
-from student.data import Part
+from student.data import split_validation
 from student.fit import train_network
 from student.network import ARCHITECTURE, load_student, predictor
 from student.recipe import StudentStage
 
-REFERENCES = ("labels_alone", "supervised", "perfect_teacher")
-_CHUNK = 50
+_CHUNK = 50  # images
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,8 @@ class LabelsAlone:
 
     Args:
         recipe: the student's.
-        shots, draw: which of the annotated samples, as for the teacher.
+        shots: number of annotated samples to learn from, as for the teacher; 0 for all.
+        shots_seed: seed of a random choice of these; none for the first ones.
     """
 
     recipe: StudentStage
@@ -59,7 +59,8 @@ class Supervised:
 
     Args:
         recipe: the student's.
-        faces: how many rendered ones of the stream `seed`.
+        faces: number of rendered faces.
+        seed: seed of these faces.
     """
 
     recipe: StudentStage
@@ -69,55 +70,55 @@ class Supervised:
     def __post_init__(self) -> None:
         if self.faces <= self.recipe.val_images:
             raise UserError(
-                f"compare.supervised_images is {self.faces}, and student.val_images takes "
-                f"{self.recipe.val_images} of them; raise it to the number of pseudo-labels."
+                f"compare.supervised_images is {self.faces}, and student.val_images keeps "
+                f"{self.recipe.val_images} of them from training; raise it to the number of pseudo-labels."
             )
 
 
 def recipe_of(student: StudentStage) -> StudentStage:
-    """A student's recipe without what it says of its own pictures and labels."""
-    plain = StudentStage()
+    """A student's recipe, with the defaults for what it says of its own images and labels."""
+    default = StudentStage()
     return replace(
-        student, source="faces", faces=plain.faces, resolution=plain.resolution,
-        targets=plain.targets, temperature=plain.temperature,
+        student, source="faces", faces=default.faces, resolution=default.resolution,
+        targets=default.targets, temperature=default.temperature,
     )  # fmt: skip
 
 
 def train_labels_alone(config: LabelsAlone, folder: StageFolder) -> Result:
     """Run the stage; reads the inputs `labels`, `generator` and `annotations`."""
     labels = LabelSet.load(folder.inputs["labels"])
-    source = artifact_hash(folder.inputs["generator"])
-    samples, masks = read_samples(folder.inputs["annotations"], labels, source)
+    generator_hash = artifact_hash(folder.inputs["generator"])
+    samples, masks = read_samples(folder.inputs["annotations"], labels, generator_hash)
     chosen = pick(len(samples), config.shots, config.shots_seed)
     annotated = Exact(TensorDataset(samples.images[chosen], masks[chosen]))
     return train_network(config.recipe, labels, annotated, annotated, folder)
 
 
 def train_supervised(config: Supervised, folder: StageFolder) -> Result:
-    """Run the stage; reads the inputs `labels` and, for the size of its samples, `annotations`."""
+    """Run the stage; reads the inputs `labels` and `annotations` (for the side of its images alone)."""
     labels = LabelSet.load(folder.inputs["labels"])
     size = read_unlabelled(folder.inputs["annotations"])[0].images.shape[-1]
     faces = RenderedFaces(config.seed, config.faces, size, labels=labels)
-    items = (zip(*faces.__getitems__(some), strict=True) for some in _chunks(faces))
-    return _train(config.recipe, labels, (map(torch.stack, pair) for pair in items), folder)
+    batches = (zip(*fetch(faces, indices), strict=True) for indices in _chunks(faces))
+    return _train(config.recipe, labels, (map(torch.stack, batch) for batch in batches), folder)
 
 
-def train_perfect_teacher(config: StudentStage, folder: StageFolder) -> Result:
-    """Run the stage; reads the inputs `labels`, `pseudo_labels` and `annotator`.
-
-    Raises:
-        UserError: the annotator tells other classes apart.
-    """
+def train_perfect_teacher(recipe: StudentStage, folder: StageFolder) -> Result:
+    """Run the stage; reads the inputs `labels`, `pseudo_labels` and `annotator`."""
     labels = LabelSet.load(folder.inputs["labels"])
     check_annotator(folder.inputs["annotator"], labels)
-    annotate = predictor(load_student(folder.inputs["annotator"])[0].to(PartialState().device))
+    predict = predictor(load_student(folder.inputs["annotator"])[0].to(PartialState().device))
+
+    def annotate(images: Tensor) -> Tensor:
+        return torch.cat([predict(batch) for batch in images.split(batch_size_for(images))])
+
     source = PseudoLabels(folder.inputs["pseudo_labels"])
-    images = (torch.stack([source[i].image for i in some]) for some in _chunks(source))
-    return _train(config, labels, ((some, segment(annotate, some)) for some in images), folder)
+    batches = (torch.stack([source[i].image for i in indices]) for indices in _chunks(source))
+    return _train(recipe, labels, ((images, annotate(images)) for images in batches), folder)
 
 
 def check_annotator(path: Path, labels: LabelSet) -> None:
-    """See that a network that is to label better than the teacher has the run's classes.
+    """Check that the annotator of `perfect_teacher`, a finished student, has the run's classes.
 
     Raises:
         UserError: it has others.
@@ -125,26 +126,25 @@ def check_annotator(path: Path, labels: LabelSet) -> None:
     classes = read_json(path / ARCHITECTURE)["classes"]
     if classes != list(labels.names):
         raise UserError(
-            f"sources.annotator {path} tells {', '.join(classes)} apart; it must have the run's "
-            f"classes, {', '.join(labels.names)}."
+            f"sources.annotator {path} was trained for the classes {', '.join(classes)}; the run's label "
+            f"set has {', '.join(labels.names)}: name a student trained for these."
         )
 
 
 def _chunks(data: Dataset[Any]) -> Iterator[list[int]]:
-    """The numbers of all items, some at a time, with a progress bar."""
-    numbers = torch.arange(len(data)).split(_CHUNK)  # type: ignore[arg-type]
-    bar = tqdm(numbers, "reference", unit="chunk", disable=not PartialState().is_main_process)
-    return (some.tolist() for some in bar)
+    """The indices of all items in chunks, with a progress bar."""
+    indices = torch.arange(len(data)).split(_CHUNK)  # type: ignore[arg-type]
+    bar = tqdm(indices, "reference", unit="chunk", disable=not PartialState().is_main_process)
+    return (chunk.tolist() for chunk in bar)
 
 
 def _train(
     recipe: StudentStage,
     labels: LabelSet,
-    parts: Iterable[Iterable[Tensor]],
+    batches: Iterable[Iterable[Tensor]],
     folder: StageFolder,
 ) -> Result:
-    """Train on pictures and masks that come in parts, all but those held back."""
-    data = Exact(TensorDataset(*(torch.cat(column) for column in zip(*parts, strict=True))))
-    border = len(data) - recipe.val_images
-    training, held_back = Part(data, range(border)), Part(data, range(border, len(data)))
-    return train_network(recipe, labels, training, held_back, folder)
+    """Train on batches of images and masks, without the last ones, which validate."""
+    data = Exact(TensorDataset(*(torch.cat(column) for column in zip(*batches, strict=True))))
+    training, validation = split_validation(data, recipe.val_images)
+    return train_network(recipe, labels, training, validation, folder)

@@ -1,4 +1,4 @@
-"""Other people's exported segmenters beside the student: ONNX files that take and give what ours does."""
+"""Other exported segmenters as rows of the comparison: ONNX files with our student's input and output."""
 
 from functools import partial
 from pathlib import Path
@@ -8,52 +8,52 @@ from torch import Tensor
 
 from common.errors import UserError
 from datasets.labels import LabelSet
-from student.export.stage import onnx_predictor
+from student.export.formats.onnx import onnx_predictor
 from student.network import Predict
 
-RIVAL = "rivals."  # before the name of an input that is one
+RIVAL = "rivals."  # prefix of the inputs that are such files
 
 
 def open_rival(path: Path, labels: LabelSet) -> Predict:
-    """Another's segmenter, which says what is wrong with it when it is asked.
+    """A segmenter from an ONNX file; its output is checked at every call.
 
     Raises:
-        UserError: it cannot be read, or takes something else.
+        UserError: the file cannot be read, or has another input.
     """
-    return partial(_ask, onnx_predictor(path), path, labels)
+    return partial(_predict, onnx_predictor(path), path, labels)
 
 
 def try_rival(path: Path, labels: LabelSet) -> None:
-    """Ask it for two pictures of noise.
+    """Run a segmenter once, on two images of noise.
 
     Raises:
-        UserError: it cannot be read, or does not say what it should.
+        UserError: the file cannot be read, or its input or output is not as ours.
     """
     noise = torch.randint(256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     open_rival(path, labels)(noise.to(torch.uint8))
 
 
-def _ask(predict: Predict, path: Path, labels: LabelSet, pictures: Tensor) -> Tensor:
-    """What another's segmenter says, checked.
+def _predict(predict: Predict, path: Path, labels: LabelSet, images: Tensor) -> Tensor:
+    """Masks of images [N, 3, H, W], checked.
 
     Raises:
-        UserError: it does not take these pictures, or does not say a class for every pixel.
+        UserError: the segmenter does not run on these images, or its output is no mask of these classes.
     """
     try:
-        masks = predict(pictures)
-    except Exception as error:  # ONNX Runtime has no common class for them
+        masks = predict(images)
+    except Exception as error:  # ONNX Runtime's errors have no common class
         raise UserError(
-            f"{path} does not take pictures {list(pictures.shape)} as N, RGB, H, W ({error}); export it "
-            "for any number of pictures of any size."
+            f"{path} does not run on images {list(images.shape)} as N, RGB, H, W ({error}); export it "
+            "for any number of images of any size."
         ) from error
-    if masks.shape != (len(pictures), *pictures.shape[2:]):
+    if masks.shape != (len(images), *images.shape[2:]):
         raise UserError(
-            f"{path} gives {list(masks.shape)} for pictures {list(pictures.shape)}; a segmenter of this "
-            "comparison gives the number of a class for each pixel, [N, H, W]."
+            f"{path} returns {list(masks.shape)} for images {list(images.shape)}; export it so that it "
+            "returns a class index for each pixel, [N, H, W]."
         )
     if int(masks.max()) >= len(labels):
         raise UserError(
-            f"{path} says class {int(masks.max())}; the run has {len(labels)}: 0 {labels.names[0]} to "
-            f"{len(labels) - 1} {labels.names[-1]}."
+            f"{path} predicts class {int(masks.max())}; the run has {len(labels)}: 0 {labels.names[0]} to "
+            f"{len(labels) - 1} {labels.names[-1]}. Train it on these."
         )
     return masks

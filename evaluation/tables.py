@@ -1,71 +1,96 @@
-"""The figures of a comparison as tables, the same in the terminal and in the report."""
+"""Figures as tables, the same in the terminal and on the pages."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 
-from evaluation.scoring import EXPORTED, STUDENT
-
-LEGEND = (
-    "IoU in percent: mean over classes, mean without background, mean over the edges of classes (boundary "
-    "IoU), each class; then the share of pixels that are right. Times are of one image at a time."
-)
+from evaluation.metrics import METRICS
+from evaluation.rows import EXPORTED, STUDENT
 
 
 @dataclass(frozen=True)
-class Figures:
-    """One test set: a row of cells for every model, in the order of `header`."""
+class Table:
+    """A table of texts.
+
+    Attributes:
+        title: above the table.
+        header: a heading for each column.
+        rows: the cells of each row; the first one is its name.
+        notes: sentences below the table.
+    """
 
     title: str
     header: list[str]
     rows: list[list[str]]
-    notes: list[str]
+    notes: Sequence[str] = ()
 
 
-def tabulate(name: str, test: dict[str, Any], classes: list[str]) -> Figures:
-    """The table of a test set of `comparison.json`."""
-    header = ["model", "mIoU", "no bg", "edges", *classes, "pixels", "ms/image"]
+def comparison_table(name: str, test_set: dict[str, Any], classes: list[str]) -> Table:
+    """The table of a test set of `comparison.json`: a row for each model, a column for each metric."""
+    headings = [metric.heading for metric in METRICS.values()]
     rows = []
-    for model, row in test["models"].items():
-        shares = [row["miou"], row["miou_foreground"], row["boundary_miou"]]
-        shares += [row["iou"].get(label) for label in classes]
-        shares.append(row["pixel_accuracy"])
+    for model, row in test_set["models"].items():
+        shares = [row[key] for key in METRICS] + [row["iou"].get(label) for label in classes]
         cells = ["-" if share is None else f"{100 * share:.1f}" for share in shares]
         rows.append([model, *cells, f"{1000 * row['seconds_per_image']:.1f}"])
+    return Table(
+        f"{name}, {test_set['images']} images",
+        ["model", *headings, *classes, "ms/image"],
+        rows,
+        _notes(test_set),
+    )
+
+
+def legend() -> str:
+    """What the columns of `comparison_table` are."""
+    meanings = "; ".join(f"{metric.heading} = {metric.meaning}" for metric in METRICS.values())
+    return (
+        f"In percent: {meanings}; then the IoU of each class. ms/image = milliseconds for an image, "
+        "one at a time."
+    )
+
+
+def _notes(test_set: dict[str, Any]) -> list[str]:
     notes = []
-    if test.get("map", "none") != "none":
-        notes.append(f"classes: {test['map']}; split {test['split']}")
-    if "psnr" in test:
+    if test_set.get("map", "none") != "none":
+        notes.append(f"classes: {test_set['map']}; split {test_set['split']}")
+    if "psnr" in test_set:
         notes.append(
-            f"pictures drawn again with a PSNR of {test['psnr']:.1f} dB on average; in batches that takes "
-            f"{test['seconds_in_batches']:.1f} s an image"
+            f"mean PSNR of the inverted images {test_set['psnr']:.1f} dB; in batches the inversion takes "
+            f"{test_set['seconds_in_batches']:.1f} s an image"
         )
-    for teacher, against in test["student_minus"].items():
-        value, low, high = (100 * against[key] for key in ("value", "low", "high"))
-        times = against["times_faster"]
+    for teacher, difference in test_set["student_minus"].items():
+        value, low, high = (100 * difference[key] for key in ("value", "low", "high"))
+        times = difference["times_faster"]
         notes.append(
             f"student - {teacher}: {value:+.1f} mIoU (95 %: {low:+.1f} to {high:+.1f}), "
-            f"{100 * against['agreement']:.1f} % of pixels alike, "
+            f"the same class on {100 * difference['agreement']:.1f} % of pixels, "
             f"{times[STUDENT]:.0f} times as fast, exported {times[EXPORTED]:.0f} times"
         )
-    if absent := next(iter(test["models"].values()))["absent"]:
-        notes.append(f"not in the truth, and not averaged: {', '.join(absent)}")
-    return Figures(f"{name}, {test['images']} images", header, rows, notes)
+    if absent := next(iter(test_set["models"].values()))["absent"]:
+        notes.append(f"absent from the ground truth, and not averaged: {', '.join(absent)}")
+    return notes
 
 
-def print_tables(result: dict[str, Any]) -> None:
-    """The comparison in the terminal, a table for each test set."""
-    # A log file has no width of its own; there the table keeps its full one.
+def print_table(table: Table) -> None:
+    """Print a table; at its full width where the output is a log file, which has no width."""
     console = Console(width=None if sys.stdout.isatty() else 140)
-    for name, test in result["test_sets"].items():
-        figures = tabulate(name, test, result["classes"])
-        table = Table(title=figures.title, caption="\n".join(figures.notes), caption_justify="left")
-        for i, column in enumerate(figures.header):
-            table.add_column(column, justify="right" if i else "left")
-        for row in figures.rows:
-            table.add_row(*row)
-        console.print(table)
-    console.print(f"{LEGEND} On {result['hardware']}.")
+    printed = RichTable(title=table.title, caption="\n".join(table.notes), caption_justify="left")
+    for i, heading in enumerate(table.header):
+        printed.add_column(heading, justify="right" if i else "left")
+    for row in table.rows:
+        printed.add_row(*row)
+    console.print(printed)
+
+
+def print_comparison(result: dict[str, Any]) -> None:
+    """Print `comparison.json`: a table for each test set, then the legend."""
+    for name, test_set in result["test_sets"].items():
+        print_table(comparison_table(name, test_set, result["classes"]))
+    Console(width=None if sys.stdout.isatty() else 140).print(
+        f"{legend()} On {result['hardware']}."
+    )

@@ -1,17 +1,15 @@
-"""Everything that can be said to a run, and what is made of it: a quick try, a run of a study."""
+"""The run's configuration, and the short one of a smoke test."""
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasets.test_sets import TestSet
-from evaluation.compare import CompareStage
-from evaluation.study import Variant, enough_epochs
+from evaluation.options import CompareStage
 from student.export.stage import ExportStage
 from student.recipe import StudentStage
 from teacher.fit import TeacherStage
 from teacher.generators.inversion_encoder import InversionEncoderStage
-from teacher.generators.stylegan2.training import GeneratorStage
+from teacher.generators.stylegan2.options import GeneratorStage
 from teacher.label import LabelStage
 
 
@@ -33,18 +31,20 @@ class Sources:
     """What the run is given.
 
     Args:
-        labels: the label set.
-        generator: a finished generator folder, or a checkpoint file of another system; none to
-            train one in the run's stage `generator`.
-        photographs: a folder or zip file that the stage `generator` learns from; none for rendered
-            faces.
-        annotations: annotated samples for the teacher.
-        test_annotations: annotated samples for the comparison; a run does without them.
-        annotator: a finished student folder, better than the teacher, for the comparison's row
-            `perfect_teacher`; a run does without it.
-        test_sets: by name, pictures with true masks for the comparison.
-        rivals: by name, other exported segmenters for the comparison: ONNX files that take and give what
-            ours does, in the run's classes.
+        labels: label set, a YAML file of names and colours.
+        generator: finished generator folder, or a checkpoint file of another system; none to train one
+            in the run's stage `generator`.
+        photographs: folder or zip file of photographs that the stage `generator` learns from; none for
+            rendered faces.
+        annotations: folder of annotated samples that the teacher learns from.
+        test_annotations: folder of annotated samples for evaluation; a run does without them.
+        annotator: finished student folder, better than the teacher, that labels the images of the
+            comparison's row `perfect_teacher`; a run does without it.
+        test_sets: real images with true masks for the comparison, by name: {NAME: {images: FOLDER, masks:
+            FOLDER, labels: FILE, merges: FILE, layout: plain or celebamask, first: N, last: N}}; all but
+            the first two may be left out.
+        rivals: other segmenters for the comparison, by name: {NAME: FILE}, ONNX files that take uint8
+            RGB [N, H, W, 3] and give labels [N, H, W] in the run's classes.
     """
 
     labels: Path = Path("configs/labels/face8.yaml")
@@ -58,25 +58,20 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class ExportOptions(ExportStage):
-    """Stage `export`, and what can be added to it when it is done.
+class Config:
+    """The run's configuration: a part for every stage, and what they share.
 
     Args:
-        web: add a page, `student/web/index.html`, that runs the student in a browser; needs npm.
+        run: the run
+        sources: what the run is given
+        generator: stage generator, a StyleGAN2 trained on unlabelled images
+        teacher: stage teacher, FewShotCNN on the generator's features
+        label: stage label, thousands of pseudo-labelled samples
+        student: stage student, the image segmenter
+        inversion_encoder: stage inversion_encoder, a start for inversions
+        compare: stage compare, teacher against student
+        export: stage export, files that run the student elsewhere
     """
-
-    web: bool = False
-
-    @property
-    def stage(self) -> ExportStage:
-        """What the stage depends on. Not the page: with or without it the student is the same."""
-        names = [f.name for f in dataclasses.fields(ExportStage)]
-        return ExportStage(**{name: getattr(self, name) for name in names})
-
-
-@dataclass(frozen=True)
-class Config:
-    """Everything that can be said to a run."""
 
     run: Run = field(default_factory=Run)
     sources: Sources = field(default_factory=Sources)
@@ -86,76 +81,59 @@ class Config:
     student: StudentStage = field(default_factory=StudentStage)
     inversion_encoder: InversionEncoderStage = field(default_factory=InversionEncoderStage)
     compare: CompareStage = field(default_factory=CompareStage)
-    export: ExportOptions = field(default_factory=ExportOptions)
+    export: ExportStage = field(default_factory=ExportStage)
 
+    @property
+    def has_test_set(self) -> bool:
+        """Whether there is anything to compare on."""
+        sources = self.sources
+        return bool(sources.test_annotations or sources.test_sets or self.compare.held_out_images)
 
-def guesses(config: Config) -> bool:
-    """Whether the comparison's inversion starts from an encoder's guess."""
-    return config.inversion_encoder.images > 0 and config.compare.inversion_images > 0
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The stages that train what the comparison holds the student against."""
+        supervised = ("supervised",) if self.compare.supervised_images else ()
+        stored = self.student.source != "online"  # what is labelled anew is the stage `label`'s
+        perfect = ("perfect_teacher",) if self.sources.annotator and stored else ()
+        return ("labels_alone", *supervised, *perfect)
 
-
-def has_test_set(config: Config) -> bool:
-    """Whether there is anything to compare on."""
-    sources = config.sources
-    return bool(sources.test_annotations or sources.test_sets or config.compare.held_out_images)
-
-
-def references(config: Config) -> tuple[str, ...]:
-    """The networks that the comparison holds the student against: the stages that train them."""
-    supervised = ("supervised",) if config.compare.supervised_images else ()
-    stored = config.student.source != "online"  # what is labelled anew is the stage `label`'s
-    perfect = ("perfect_teacher",) if config.sources.annotator and stored else ()
-    return ("labels_alone", *supervised, *perfect)
+    @property
+    def compare_inputs(self) -> tuple[str, ...]:
+        """The stages that run for the comparison alone."""
+        encoder = self.inversion_encoder.images > 0 and self.compare.inversion_images > 0
+        return (*self.references, *(("inversion_encoder",) if encoder else ()))
 
 
 def smoke(config: Config) -> Config:
-    """The same run, every stage cut to about a minute: does it hold together?"""
-    new = dataclasses.replace
-    student = new(
-        config.student, steps=min(config.student.steps, 4), batch_size=4, val_images=4, val_every=2,
-        faces=min(config.student.faces, 16), workers=0,
-        network=new(config.student.network, pretrained=False),
-    )  # fmt: skip
-    return new(
+    """The same run with every stage cut to about a minute: does it hold together?"""
+    generator, label, student = config.generator, config.label, config.student
+    encoder, compare = config.inversion_encoder, config.compare
+    return replace(
         config,
-        generator=new(config.generator, images=4 * config.generator.batch_size),
-        teacher=new(config.teacher, epochs=min(config.teacher.epochs, 2)),
-        label=new(config.label, count=min(config.label.count, 12), shard_size=4, batch_size=2),
-        student=student,
-        inversion_encoder=new(
-            config.inversion_encoder,
-            images=min(config.inversion_encoder.images, 4 * config.inversion_encoder.batch_size),
+        generator=replace(generator, images=4 * generator.batch_size),
+        teacher=replace(config.teacher, epochs=min(config.teacher.epochs, 2)),
+        label=replace(label, count=min(label.count, 12), shard_size=4, batch_size=2),
+        student=replace(
+            student,
+            steps=min(student.steps, 4),
+            batch_size=4,
+            val_images=4,
+            val_every=2,
+            faces=min(student.faces, 16),
+            workers=0,
+            network=replace(student.network, pretrained=False),
         ),
-        compare=new(
-            config.compare,
-            held_out_images=min(config.compare.held_out_images, 8),
-            supervised_images=min(config.compare.supervised_images, 16),
-            inversion_images=min(config.compare.inversion_images, 2),
-            inversion=new(
-                config.compare.inversion,
-                steps=min(config.compare.inversion.steps, 4),
-                random_starts=min(config.compare.inversion.random_starts, 8),
+        inversion_encoder=replace(encoder, images=min(encoder.images, 4 * encoder.batch_size)),
+        compare=replace(
+            compare,
+            held_out_images=min(compare.held_out_images, 8),
+            supervised_images=min(compare.supervised_images, 16),
+            inversion_images=min(compare.inversion_images, 2),
+            inversion=replace(
+                compare.inversion,
+                steps=min(compare.inversion.steps, 4),
+                random_starts=min(compare.inversion.random_starts, 8),
             ),
             timed_images=2,
         ),
     )
-
-
-def varied(config: Config, variant: Variant, base: int) -> Config:
-    """The config with a variant's seeds and labels; it has `base` labels itself. Test sets stay.
-
-    Number 0 with so many labels is the config itself: a finished run can be moved to its place.
-    """
-    new, number, teacher = dataclasses.replace, variant.number, config.teacher
-    epochs = enough_epochs(teacher.epochs, base, variant.labels)
-    teacher = new(
-        teacher,
-        shots=teacher.shots if variant.labels == base else variant.labels,
-        shots_seed=None if teacher.shots_seed is None else teacher.shots_seed + number,
-        epochs=epochs,
-        lr_decay_epoch=teacher.lr_decay_epoch * epochs // teacher.epochs,
-        seed=teacher.seed + number,
-    )
-    label = new(config.label, seed=config.label.seed + number)
-    student = new(config.student, seed=config.student.seed + number)
-    return new(config, teacher=teacher, label=label, student=student)

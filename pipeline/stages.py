@@ -1,41 +1,37 @@
-"""The stages in the order in which they come: what runs them, what they depend on, what each reads.
+"""The table of stages, in the order in which they come: what runs each, what it depends on and reads.
 
-Stages know nothing of each other; here they are given what the ones before have made.
+Stages know nothing of each other; `run.py` gives them what the ones before have made.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import torch
-from accelerate import PartialState
-
-from common.errors import UserError
 from common.files import read_json
 from common.stage_folder import CONFIG, MANIFEST, Result, StageFolder
-from datasets.labels import LabelSet
-from evaluation.compare import OWN_ROWS, Comparison, compare
+from evaluation.compare import compare
+from evaluation.options import Comparison
 from evaluation.references import (
     LabelsAlone,
     Supervised,
-    check_annotator,
     recipe_of,
     train_labels_alone,
     train_perfect_teacher,
     train_supervised,
 )
-from evaluation.rivals import RIVAL, try_rival
-from pipeline.config import Config, guesses, has_test_set, references
-from student.export.graph import check_exportable
-from student.export.stage import ExportStage, export_student
+from evaluation.rivals import RIVAL
+from pipeline import checks
+from pipeline.config import Config
+from pipeline.inputs import resolve
+from student.export.stage import ExportJob, export_student
 from student.fit import fit_student
-from student.network import load_encoder, load_maps
-from student.recipe import StudentStage
+from student.network import load_embedding
+from student.recipe import StudentTraining
 from teacher.fit import fit_teacher
-from teacher.generators.inversion_encoder import train_encoder
+from teacher.generators.inversion_encoder import train_inversion_encoder
 from teacher.generators.stylegan2.training import train_generator
-from teacher.label import Labeller, LabelStage, OnlineSamples, label_samples
+from teacher.label import label_samples, open_online_samples
 
 
 @dataclass(frozen=True)
@@ -43,220 +39,222 @@ class Stage:
     """A stage.
 
     Attributes:
-        run: its function.
-        config: the part of a run's config that it depends on.
+        help: what it does, in a sentence.
+        run: its function, from the part of the config that it depends on and its open folder.
+        config: that part.
         inputs: names of what it reads.
         writes: its files, for people.
-        check: refuses what could only fail, before hours of work and before anything is replaced.
+        options: what of the config its `--help` shows, by the beginning of the names.
+        check: refuses what could only fail, before long work and before anything is replaced.
+        skip: why `distill` leaves it out, empty where few want it; None if it runs.
+        extend: adds to a finished folder what the stage does not depend on.
+        exact: whether what reads it refuses one that another config made, since no report would show that.
     """
 
+    help: str
     run: Callable[[Any, StageFolder], Result]
     config: Callable[[Config], Any]
     inputs: Callable[[Config], tuple[str, ...]]
     writes: str
+    options: tuple[str, ...]
     check: Callable[[Config], None] = lambda config: None
+    skip: Callable[[Config], str | None] = lambda config: None
+    extend: Callable[[Config, StageFolder], None] = lambda config, folder: None
+    exact: bool = False
 
 
-def _optional(config: Config, name: str) -> tuple[str, ...]:
-    """An input that a run may do without."""
-    return (name,) if getattr(config.sources, name) else ()
-
-
-@dataclass(frozen=True)
-class OnlineStudent:
-    """What a student depends on whose samples are made while it trains."""
-
-    student: StudentStage
-    label: LabelStage
-
-
-@dataclass(frozen=True)
-class OnlineExport:
-    """What the export of such a student depends on."""
-
-    export: ExportStage
-    label: LabelStage
+def _optional(config: Config, *names: str) -> tuple[str, ...]:
+    """Those of the inputs that the config names."""
+    return tuple(name for name in names if getattr(config.sources, name))
 
 
 # What a student reads beside the label set, by its source.
-STUDENT_INPUTS: dict[str, tuple[str, ...]] = {
+_STUDENT_INPUTS: dict[str, tuple[str, ...]] = {
     "pseudo_labels": ("pseudo_labels",),
     "online": ("generator", "teacher"),
     "faces": (),
 }
 
 
-def _train_student(config: StudentStage | OnlineStudent, folder: StageFolder) -> Result:
-    """The stage `student`, given what it may not know of: the generator."""
-    if isinstance(config, StudentStage):
-        return fit_student(config, folder)
-    if config.label.drop_uncertain:
-        PartialState().print(
-            "warning: label.drop_uncertain is ignored: online, the most uncertain samples cannot be known first"
-        )
-    labeller = Labeller.load(config.label, folder.inputs, PartialState().device)
-    return fit_student(config.student, folder, OnlineSamples(labeller))
+def _student_config(config: Config) -> StudentTraining:
+    online = config.label if config.student.source == "online" else None
+    return StudentTraining(config.student, online)
 
 
-def _trained_on(config: Config) -> str:
-    """The source that the run's student has; before it is trained, that it will have."""
+def _trained_source(config: Config) -> str:
+    """The source that the run's student was trained on; before that, the one that it will have."""
     path = config.run.dir / "student" / CONFIG
     if not path.exists():
         return config.student.source
-    made = read_json(path)["config"]
-    return str(made.get("student", made)["source"])
+    return str(read_json(path)["config"]["recipe"]["source"])
+
+
+def _export_config(config: Config) -> ExportJob:
+    """The page is left out: with or without it the student is the same."""
+    online = config.label if _trained_source(config) == "online" else None
+    return ExportJob(replace(config.export, web=False), online)
 
 
 def _export_inputs(config: Config) -> tuple[str, ...]:
-    """Beside the student what it was trained on, to measure eight bits with, unless that is gone."""
-    names = STUDENT_INPUTS[_trained_on(config)]
+    """The student, and what it was trained on, to measure eight bits with, unless that is gone."""
+    names, inputs = _STUDENT_INPUTS[_trained_source(config)], resolve(config)
     trained = (config.run.dir / "student" / MANIFEST).exists()
-    gone = trained and not all((input_path(config, name) / MANIFEST).exists() for name in names)
+    gone = trained and not all((inputs[name].path / MANIFEST).exists() for name in names)
     return ("labels", "student", *(() if gone else names))
 
 
-def _export_student(config: ExportStage | OnlineExport, folder: StageFolder) -> Result:
-    """The stage `export`, given what it may not know of: the generator."""
-    if isinstance(config, ExportStage):
-        return export_student(config, folder)
-    online = None
-    if "teacher" in folder.inputs:
-        labeller = Labeller.load(config.label, folder.inputs, PartialState().device)
-        online = OnlineSamples(labeller)
-    return export_student(config.export, folder, online)
+def _compare_config(config: Config) -> Comparison:
+    test_sets = {name: t.without_paths() for name, t in config.sources.test_sets.items()}
+    return Comparison(config.compare.without_folders(), config.teacher, test_sets)
 
 
-def _check_export(config: Config) -> None:
-    """A student that is not trained yet can be exported."""
-    if not (config.run.dir / "student" / CONFIG).exists():
-        check_exportable(config.student.network, len(LabelSet.load(config.sources.labels)))
+def _compare_inputs(config: Config) -> tuple[str, ...]:
+    return (
+        "labels", "generator", "annotations", *_optional(config, "test_annotations"),
+        "teacher", "student", "export", *config.compare_inputs, *config.compare.folders,
+        *(f"{name}.{part}" for name, t in config.sources.test_sets.items() for part in t.paths),
+        *(RIVAL + name for name in config.sources.rivals),
+    )  # fmt: skip
 
 
-def _check_compare(config: Config) -> None:
-    """What the comparison is given from elsewhere is there and can be used."""
-    sources, settings = config.sources, config.compare
-    if not has_test_set(config):
-        raise UserError(
-            "there is no test set: name sources.test_annotations or sources.test_sets, or raise "
-            "compare.held_out_images."
-        )
-    for name, path in sources.rivals.items():
-        if name in OWN_ROWS:
-            raise UserError(f"sources.rivals: {name} is a row of its own; choose another name.")
-        try_rival(path, LabelSet.load(sources.labels))
-    for network in filter(None, (settings.perceptual_network, settings.frozen_features.encoder)):
-        load_maps(network, torch.device("cpu"))
+def _only_for_comparison(name: str, config: Config) -> str | None:
+    """Why a stage that serves the comparison alone is left out, without a word."""
+    return None if config.has_test_set and name in config.compare_inputs else ""
 
 
-# A student leaves these, and so does every network like it.
+def _skip_generator(config: Config) -> str | None:
+    given = config.sources.generator
+    return f"given, {given}" if given else None
+
+
+def _skip_label(config: Config) -> str | None:
+    online = config.student.source == "online"
+    return "skipped, the samples are made while the student trains" if online else None
+
+
+def _skip_perfect_teacher(config: Config) -> str | None:
+    if config.sources.annotator and config.student.source == "online":
+        return "skipped, there are no stored images to label better"
+    return _only_for_comparison("perfect_teacher", config)
+
+
+def _skip_compare(config: Config) -> str | None:
+    return None if config.has_test_set else "skipped, there is no test set in the config"
+
+
+# A student leaves these, and so does every network that is trained like it.
 _STUDENT_FILES = "student.safetensors, last.safetensors, student.json"
+
 STAGES = {
     "generator": Stage(
-        lambda config, folder: train_generator(config, folder, load_encoder),
-        lambda c: c.generator,
-        lambda c: _optional(c, "photographs"),
-        "generator.safetensors, generator.json, samples.png",
+        help="Train a StyleGAN2 generator on unlabelled photographs or rendered faces.",
+        run=partial(train_generator, load_embedding=load_embedding),
+        config=lambda c: c.generator,
+        inputs=lambda c: _optional(c, "photographs"),
+        writes="generator.safetensors, generator.json, samples.png",
+        options=("sources.photographs", "generator"),
+        skip=_skip_generator,
     ),
     "teacher": Stage(
-        fit_teacher, lambda c: c.teacher,
-        lambda c: ("labels", "generator", "annotations", *_optional(c, "test_annotations")),
-        "teacher.safetensors, teacher.json, predictions.png",
+        help="Train FewShotCNN on the generator's features of a few annotated samples.",
+        run=fit_teacher,
+        config=lambda c: c.teacher,
+        inputs=lambda c: (
+            "labels", "generator", "annotations", *_optional(c, "test_annotations")
+        ),
+        writes="teacher.safetensors, teacher.json, predictions.png",
+        options=(
+            "sources.labels", "sources.generator", "sources.annotations",
+            "sources.test_annotations", "teacher",
+        ),
     ),
     "label": Stage(
-        label_samples, lambda c: c.label, lambda c: ("labels", "generator", "teacher"),
-        "shard-*.zip, pseudo_labels.json, pseudo_labels.png",
+        help="Draw thousands of fresh samples and label them with the teacher.",
+        run=label_samples,
+        config=lambda c: c.label,
+        inputs=lambda c: ("labels", "generator", "teacher"),
+        writes="shard-*.zip, pseudo_labels.json, pseudo_labels.png",
+        options=("sources.labels", "sources.generator", "label"),
+        skip=_skip_label,
     ),
     "student": Stage(
-        _train_student,
-        lambda c: OnlineStudent(c.student, c.label) if c.student.source == "online" else c.student,
-        lambda c: ("labels", *STUDENT_INPUTS[c.student.source]),
-        _STUDENT_FILES,
+        help="Train the student, an ordinary image segmenter, on the pseudo-labels.",
+        run=partial(fit_student, open_online=open_online_samples),
+        config=_student_config,
+        inputs=lambda c: ("labels", *_STUDENT_INPUTS[c.student.source]),
+        writes=_STUDENT_FILES,
+        options=("sources.labels", "sources.generator", "student", "label"),
+        check=checks.check_student,
     ),
     "export": Stage(
-        _export_student,
-        lambda c: (
-            OnlineExport(c.export.stage, c.label) if _trained_on(c) == "online" else c.export.stage
-        ),
-        _export_inputs,
-        "student/: student.onnx, student.pt2, model.safetensors, labels.json, README.md, ...; with --web "
-        "web/index.html",
-        _check_export,
+        help="Export the student as files that run it elsewhere: ONNX, int8, torch.export.",
+        run=partial(export_student, open_online=open_online_samples),
+        config=_export_config,
+        inputs=_export_inputs,
+        writes="student/: student.onnx, student.pt2, model.safetensors, labels.json, README.md, ...; "
+        "with --web web/index.html",
+        options=("sources.labels", "sources.generator", "export", "label"),
+        check=checks.check_export,
+        extend=checks.add_page_if_asked,
     ),
     "inversion_encoder": Stage(
-        train_encoder, lambda c: c.inversion_encoder, lambda c: ("generator",),
-        "encoder.safetensors, encoder.json, encoder.png",
+        help="Train a network that guesses an image's latents, a start for inversions.",
+        run=train_inversion_encoder,
+        config=lambda c: c.inversion_encoder,
+        inputs=lambda c: ("generator",),
+        writes="encoder.safetensors, encoder.json, encoder.png",
+        options=("sources.generator", "inversion_encoder"),
+        skip=partial(_only_for_comparison, "inversion_encoder"),
     ),
     "labels_alone": Stage(
-        train_labels_alone,
-        lambda c: LabelsAlone(recipe_of(c.student), c.teacher.shots, c.teacher.shots_seed),
-        lambda c: ("labels", "generator", "annotations"),
-        _STUDENT_FILES,
+        help="Train the student's network on the annotated samples alone, for comparison.",
+        run=train_labels_alone,
+        config=lambda c: LabelsAlone(
+            recipe_of(c.student), c.teacher.shots, c.teacher.shots_seed
+        ),
+        inputs=lambda c: ("labels", "generator", "annotations"),
+        writes=_STUDENT_FILES,
+        options=(
+            "sources.labels", "sources.generator", "sources.annotations", "teacher.shots",
+            "teacher.shots_seed", "student",
+        ),
+        skip=partial(_only_for_comparison, "labels_alone"),
+        exact=True,
     ),
     "supervised": Stage(
-        train_supervised,
-        lambda c: Supervised(recipe_of(c.student), c.compare.supervised_images, c.compare.held_out_seed + 1),
-        lambda c: ("labels", "annotations"),
-        _STUDENT_FILES,
+        help="Train the student's network on rendered faces with exact masks, for comparison.",
+        run=train_supervised,
+        config=lambda c: Supervised(
+            recipe_of(c.student), c.compare.supervised_images, c.compare.held_out_seed + 1
+        ),
+        inputs=lambda c: ("labels", "annotations"),
+        writes=_STUDENT_FILES,
+        options=(
+            "sources.labels", "sources.annotations", "student", "compare.supervised_images",
+            "compare.held_out_seed",
+        ),
+        skip=partial(_only_for_comparison, "supervised"),
+        exact=True,
     ),
     "perfect_teacher": Stage(
-        train_perfect_teacher, lambda c: recipe_of(c.student),
-        lambda c: ("labels", "pseudo_labels", "annotator"),
-        _STUDENT_FILES,
-        lambda c: check_annotator(input_path(c, "annotator"), LabelSet.load(c.sources.labels)),
+        help="Train the student's network on its own images, better labelled, for comparison.",
+        run=train_perfect_teacher,
+        config=lambda c: recipe_of(c.student),
+        inputs=lambda c: ("labels", "pseudo_labels", "annotator"),
+        writes=_STUDENT_FILES,
+        options=("sources.labels", "sources.annotator", "student"),
+        check=checks.check_perfect_teacher,
+        skip=_skip_perfect_teacher,
+        exact=True,
     ),
     "compare": Stage(
-        compare,
-        lambda c: Comparison(
-            c.compare.without_folders(), c.teacher,
-            {name: given.without_paths() for name, given in c.sources.test_sets.items()},
-        ),
-        lambda c: (
-            "labels", "generator", "annotations", *_optional(c, "test_annotations"),
-            "teacher", "student", "export", *references(c), *(("inversion_encoder",) if guesses(c) else ()),
-            *c.compare.folders,
-            *(f"{name}.{part}" for name, t in c.sources.test_sets.items() for part in t.paths),
-            *(RIVAL + name for name in c.sources.rivals),
-        ),
-        "comparison.json, report.html, comparison.png",
-        _check_compare,
+        help="Compare teacher, student and references on the same test sets.",
+        run=compare,
+        config=_compare_config,
+        inputs=_compare_inputs,
+        writes="comparison.json, report.html, comparison.png",
+        options=("sources", "compare", "teacher"),
+        check=checks.check_compare,
+        skip=_skip_compare,
     ),
 }  # fmt: skip
-
-
-def maker_of(config: Config, name: str) -> str | None:
-    """The stage of the run that makes an input, if one does."""
-    maker = {"pseudo_labels": "label"}.get(name, name)
-    made = maker in STAGES and input_path(config, name) == config.run.dir / maker
-    return maker if made else None
-
-
-def find_input(config: Config, name: str) -> Path | None:
-    """Where an input lies, if the config still names it and it is still there."""
-    try:
-        path = input_path(config, name)
-    except (UserError, KeyError, AttributeError):  # of a config that had more
-        return None
-    return path if path.exists() else None
-
-
-def input_path(config: Config, name: str) -> Path:
-    """Where an input lies: named by `sources`, or made by an earlier stage of the run."""
-    if name == "generator":
-        return config.sources.generator or config.run.dir / "generator"
-    if name == "pseudo_labels":
-        return config.run.dir / "label"
-    if name in STAGES:
-        return config.run.dir / name
-    if name in config.compare.folders:
-        return config.compare.folders[name]
-    if name.startswith(RIVAL):
-        return config.sources.rivals[name.removeprefix(RIVAL)]
-    if "." in name:
-        test_set, part = name.rsplit(".", 1)
-        return config.sources.test_sets[test_set].paths[part]
-    path: Path | None = getattr(config.sources, name)
-    if path is None:
-        raise UserError(
-            f"sources.{name} is not set; name a folder in the config or with --sources.{name}."
-        )
-    return path

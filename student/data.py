@@ -1,6 +1,6 @@
-"""Parts of data sets, and their pictures in batches while the network trains."""
+"""What a student learns from: the source parted into training and validation, and batches of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -8,20 +8,22 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from common.errors import UserError
-from common.prefetch import ahead
+from common.prefetch import prefetch
+from common.stage_folder import StageFolder
 from datasets import Dataset
 from datasets.batches import EndlessBatches
+from datasets.fetch import fetch
 from datasets.transforms import Augmented, Sample
+
+# Opens the data set that makes its samples when asked, from its settings and the stage's inputs.
+OpenOnline = Callable[[Any, StageFolder], Dataset[Any]]
 
 
 class Part(Subset[Any]):
-    """Some of a data set; asks it for many items at once where it can give them."""
+    """Some items of a data set."""
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
-        chosen = [self.indices[i] for i in indices]
-        if hasattr(self.dataset, "__getitems__"):
-            return list(self.dataset.__getitems__(chosen))
-        return [self.dataset[i] for i in chosen]
+        return fetch(self.dataset, [self.indices[i] for i in indices])
 
 
 class InMemory(Dataset[Any]):
@@ -37,10 +39,17 @@ class InMemory(Dataset[Any]):
         return self.items[index]
 
 
-def batches(data: Augmented, order: EndlessBatches, workers: int) -> Iterator[Sample]:
-    """Batches in order, made while the network trains on the one before.
+def split_validation(source: Dataset[Any], val_images: int) -> tuple[Part, Part]:
+    """The part of a source that is trained on, and its last `val_images` items, for validation."""
+    length = len(source)  # type: ignore[arg-type]
+    border = length - val_images
+    return Part(source, range(border)), Part(source, range(border, length))
 
-    Work processes load and augment; without them a thread does, which may use the device as well.
+
+def batches(data: Augmented, order: EndlessBatches, workers: int) -> Iterator[Sample]:
+    """Batches in order, each made while the network trains on the one before.
+
+    Worker processes load and augment; with 0 workers a thread does, which may use the device as well.
     """
     if workers:
         loader = DataLoader(data, batch_sampler=order, num_workers=workers, collate_fn=collate)
@@ -50,14 +59,15 @@ def batches(data: Augmented, order: EndlessBatches, workers: int) -> Iterator[Sa
             raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from None
         return
     with ThreadPoolExecutor(1) as thread:
-        yield from ahead(thread, lambda keys: collate(data.__getitems__(keys)), order, 1)
+        yield from prefetch(thread, lambda keys: collate(data.__getitems__(keys)), order, 1)
 
 
 def collate(samples: list[Sample]) -> Sample:
+    """Samples as one batch."""
     return Sample(*(torch.stack(column) for column in zip(*samples, strict=True)))
 
 
-def split(sample: Sample, count: int) -> list[Sample]:
+def split(batch: Sample, count: int) -> list[Sample]:
     """A batch in `count` parts."""
-    columns = (column.chunk(count) for column in sample)
+    columns = (column.chunk(count) for column in batch)
     return [Sample(*part) for part in zip(*columns, strict=True)]

@@ -1,17 +1,16 @@
-"""Stage `student`: train the image-input network on pseudo-labels, under accelerate.
+"""Stage `student`: train a network from images to masks, on one process or several, under accelerate.
 
-Sample order and augmentation are pure functions of (seed, step), so that an interrupted run goes on
-exactly where it was and the number of processes does not change what is seen.
+Sample order and augmentation are pure functions of (seed, step): an interrupted run goes on exactly where
+it was, and the number of processes does not change what is trained on.
 """
 
-import time
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from common.checkpoints import Checkpoints, save_weights
 from common.confusion import confusion_matrix, iou_figures
@@ -23,58 +22,84 @@ from datasets.batches import EndlessBatches
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels
-from datasets.sheets import at_once, show_confusion, show_predictions
-from datasets.transforms import Augmented, Exact
-from student.data import InMemory, Part, batches
-from student.learner import Learner
-from student.network import ARCHITECTURE, WEIGHTS, Build, NetworkConfig, Student, describe
-from student.recipe import StudentStage, learning_rate, mixed_precision
+from datasets.sheets import batch_size_for
+from datasets.transforms import Augmented, Exact, Sample
+from student.base import Build, NetworkConfig
+from student.data import InMemory, OpenOnline, batches, split_validation
+from student.learner import StudentLearner
+from student.network import ARCHITECTURE, WEIGHTS, build_student, student_json
+from student.progress import Progress
+from student.recipe import StudentStage, StudentTraining, mixed_precision
 
 LAST = "last.safetensors"
 
 
 def fit_student(
-    config: StudentStage, folder: StageFolder, online: Dataset[Any] | None = None
+    config: StudentTraining, folder: StageFolder, open_online: OpenOnline | None = None
 ) -> Result:
-    """Run the stage: writes `student.safetensors` and `student.json`.
+    """Run the stage: writes `student.safetensors`, `last.safetensors` and `student.json`.
 
     Reads the inputs `labels` and, for that source, `pseudo_labels`.
 
     Args:
-        online: a data set that makes its samples when asked, for that source; it has `top_k` too.
+        open_online: opens the data set of the source `online` from `config.online` and the folder's inputs.
+
+    Raises:
+        UserError: the source has no soft labels, or too few images.
     """
-    labels = LabelSet.load(folder.inputs["labels"])
-    source: Any
-    if config.source == "faces":
-        faces = RenderedFaces(config.seed, config.faces, config.resolution, labels=labels)
-        source = Exact(faces)
-    else:
-        source = online or PseudoLabels(folder.inputs["pseudo_labels"])
-    if config.targets == "soft" and getattr(source, "top_k", 1) == 1:
+    recipe, labels = config.recipe, LabelSet.load(folder.inputs["labels"])
+    source = _open_source(config, labels, folder, open_online)
+    if recipe.targets == "soft" and getattr(source, "top_k", 1) == 1:
         raise UserError(
             "student.targets is soft, but there are hard labels only: set label.top_k to the number of "
             f"classes, {len(labels)}, or to some of the best ones, and run `label` again."
         )
-    if config.val_images >= len(source):
+    if recipe.val_images >= len(source):
         raise UserError(
-            f"student.val_images is {config.val_images}; it must be below the {len(source)} pictures of the "
+            f"student.val_images is {recipe.val_images}; it must be below the {len(source)} images of the "
             "source."
         )
-    border = len(source) - config.val_images
-    training, held_back = Part(source, range(border)), Part(source, range(border, len(source)))
-    validation = InMemory(held_back) if online else held_back
-    return train_network(config, labels, training, validation, folder)
+    training, kept = split_validation(source, recipe.val_images)
+    validation = InMemory(kept) if recipe.source == "online" else kept
+    return train_network(recipe, labels, training, validation, folder)
+
+
+def _open_source(
+    config: StudentTraining, labels: LabelSet, folder: StageFolder, open_online: OpenOnline | None
+) -> Any:
+    """The data set that the recipe names, of `Labelled` items."""
+    recipe = config.recipe
+    if recipe.source == "faces":
+        return Exact(RenderedFaces(recipe.seed, recipe.faces, recipe.resolution, labels=labels))
+    if recipe.source == "online":
+        assert open_online is not None
+        return open_online(config.online, folder)
+    return PseudoLabels(folder.inputs["pseudo_labels"])
+
+
+@dataclass
+class Best:
+    """The best weights so far, and their validation figures with the step."""
+
+    figures: dict[str, Any] = field(default_factory=lambda: {"miou": -1.0})
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, step: int, figures: dict[str, Any], network: nn.Module) -> None:
+        """Keep a network's weights if no earlier ones were better."""
+        if figures["miou"] >= self.figures["miou"]:
+            self.figures = {"step": step, **figures}
+            self.weights = {k: v.cpu().clone() for k, v in network.state_dict().items()}
 
 
 def train_network(
-    config: StudentStage,
+    recipe: StudentStage,
     labels: LabelSet,
     training: Dataset[Any],
     validation: Dataset[Any],
     folder: StageFolder,
-    build: Build = Student,
+    build: Build = build_student,
 ) -> Result:
-    """Train a student on one set and pick the best weights by another; so does every stage like it.
+    """Train a student on one set and pick the best weights by another.
 
     Args:
         training, validation: data sets of `Labelled` items.
@@ -84,94 +109,79 @@ def train_network(
         Validation figures of the best weights, and what was written: `student.safetensors` (these),
         `student.json`, `last.safetensors`.
     """
-    assert isinstance(training, Sized) and isinstance(validation, Sized)
-    accelerator = Accelerator(mixed_precision=mixed_precision(config))
-    learner = Learner(config, labels, accelerator, build)
+    accelerator = Accelerator(mixed_precision=mixed_precision(recipe))
+    learner = StudentLearner(recipe, labels, accelerator, build)
 
-    # Take up an interrupted run.
-    checkpoints, first = Checkpoints(folder.checkpoints), 0
-    best: dict[str, Any] = {"miou": -1.0}
-    best_weights: dict[str, Tensor] = {}
+    # Resume an interrupted run.
+    checkpoints, first, best = Checkpoints(folder.checkpoints), 0, Best()
     if state := checkpoints.newest():
-        first, best, best_weights = state["step"], state["best"], state["best_weights"]
+        first, best = state["step"], Best(state["best"], state["best_weights"])
         learner.load(state)
         accelerator.print(f"{folder.stage}: resumed at step {first}")
 
-    augmented = Augmented(training, config.augmentation, labels.ignore_index, config.seed)
-    order = EndlessBatches(
-        len(training), config.batch_size, first, config.steps, config.seed,
-        accelerator.process_index, accelerator.num_processes,
-    )  # fmt: skip
-    workers = 0 if config.source == "online" else config.workers
-
-    bar = tqdm(
-        total=config.steps * config.batch_size, initial=first * config.batch_size, desc=folder.stage, unit="img",
-        disable=not accelerator.is_main_process,
-    )  # fmt: skip
-    shown: dict[str, str] = {}
-    started, sum_loss = time.monotonic(), torch.zeros((), device=accelerator.device)
-    for step, batch in enumerate(batches(augmented, order, workers), first):
+    progress = Progress(recipe, folder, accelerator, first)
+    stream = _training_batches(recipe, training, labels, accelerator, first)
+    for step, batch in enumerate(stream, first):
         loss, norm = learner.step(step, batch)
-        sum_loss += loss
+        progress.add(step, loss)
         done = step + 1
-        shown["step"] = f"{done}/{config.steps}"
-        bar.set_postfix(shown, refresh=False)
-        bar.update(config.batch_size)
-        if done % config.val_every and done != config.steps:
+        if done % recipe.val_every and done != recipe.steps:
             continue
 
         # Validate the average, keep the best, save.
         figures, matrix = validate(accelerator, learner.average, validation, labels)
-        if figures["miou"] >= best["miou"]:
-            best = {"step": done, **figures}
-            state_dict = learner.average.state_dict()
-            best_weights = {key: value.cpu().clone() for key, value in state_dict.items()}
+        best.offer(done, figures, learner.average)
         if accelerator.is_main_process:
-            count = min(done - first, (done - 1) % config.val_every + 1)
-            metrics = {
-                "loss": float(sum_loss) / count,
-                "rate": learning_rate(config, step),
-                "gradient_norm": float(norm),
-                "images_per_second": count * config.batch_size / (time.monotonic() - started),
-                "validation/miou": figures["miou"],
-                **{f"validation/iou/{k}": v for k, v in figures["iou"].items()},
-            }
-            folder.log(done, metrics)
-            shown |= {"loss": f"{metrics['loss']:.3f}", "miou": f"{figures['miou']:.3f}"}
-            bar.set_postfix(shown)
-            for title, picture in (
-                ("held back", show_predictions(learner.average, validation, labels)),
-                ("confusion", show_confusion(matrix, labels)),
-            ):
-                folder.tensorboard.add_image(title, picture, done, dataformats="HWC")
-            progress = {"step": done, "best": best, "best_weights": best_weights}
-            checkpoints.save(done, progress | learner.state())
+            progress.log(done, learner.optimiser.param_groups[0]["lr"], norm, figures)
+            progress.draw(done, learner.average, validation, matrix, labels)
+            kept = {"step": done, "best": best.figures, "best_weights": best.weights}
+            checkpoints.save(done, kept | learner.state())
         accelerator.wait_for_everyone()
-        started = time.monotonic()
-        sum_loss.zero_()
-    bar.close()
+        progress.restart()
+    progress.close()
 
     if accelerator.is_main_process:
-        save_weights(folder.path / WEIGHTS, best_weights)
-        save_weights(folder.path / LAST, learner.average.state_dict())
-        resolution = int(validation[0].image.shape[-1])
-        write_json(
-            folder.path / ARCHITECTURE,
-            describe(cast(NetworkConfig, learner.network.config), labels.names, resolution),
-        )
+        _write_student(folder, learner, best, labels, int(validation[0].image.shape[-1]))
     accelerator.wait_for_everyone()
-    return Result([WEIGHTS, ARCHITECTURE, LAST], best)
+    return Result([WEIGHTS, ARCHITECTURE, LAST], best.figures)
+
+
+def _training_batches(
+    recipe: StudentStage,
+    training: Dataset[Any],
+    labels: LabelSet,
+    accelerator: Accelerator,
+    first: int,
+) -> Iterator[Sample]:
+    """This process's share of every batch from step `first` on, augmented."""
+    assert isinstance(training, Sized)
+    augmented = Augmented(training, recipe.augmentation, labels.ignore_index, recipe.seed)
+    order = EndlessBatches(
+        len(training), recipe.batch_size, first, recipe.steps, recipe.seed,
+        accelerator.process_index, accelerator.num_processes,
+    )  # fmt: skip
+    return batches(augmented, order, 0 if recipe.source == "online" else recipe.workers)
+
+
+def _write_student(
+    folder: StageFolder, learner: StudentLearner, best: Best, labels: LabelSet, resolution: int
+) -> None:
+    """Write the files of a student that is trained."""
+    save_weights(folder.path / WEIGHTS, best.weights)
+    save_weights(folder.path / LAST, learner.average.state_dict())
+    config = cast(NetworkConfig, learner.network.config)
+    write_json(folder.path / ARCHITECTURE, student_json(config, labels.names, resolution))
 
 
 @torch.no_grad()
 def validate(
     accelerator: Accelerator, network: nn.Module, data: Dataset[Any], labels: LabelSet
 ) -> tuple[dict[str, Any], Tensor]:
-    """IoU figures and confusion matrix of a data set, every picture counted once whatever the ranks."""
+    """IoU figures and confusion matrix of a data set; every image counts once, whatever the processes."""
     assert isinstance(data, Sized)
     network.eval()
     matrix = torch.zeros(len(labels), len(labels), dtype=torch.int64, device=accelerator.device)
-    step = at_once(data[0].mask)
+    step = batch_size_for(data[0].mask)
     chunks = [range(s, min(s + step, len(data))) for s in range(0, len(data), step)]
     for chunk in chunks[accelerator.process_index :: accelerator.num_processes]:
         items = [data[i] for i in chunk]

@@ -1,15 +1,14 @@
 """How a student is trained: the options of the stage `student`."""
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from accelerate.utils import parse_flag_from_env
 
 from common.errors import require_counts
 from datasets.transforms import Augmentation
-from student.network import NetworkConfig
+from student.base import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -17,28 +16,35 @@ class StudentStage:
     """Stage `student`.
 
     Args:
-        network: the architecture.
-        source: what to train on: the pseudo-labels of the run; the same samples made while the student
-            trains, without a disk; or rendered faces with exact masks.
+        network: architecture of the student.
+        augmentation: random changes to the training images.
+        source: what to train on: the run's pseudo-labels; the same samples made while the student trains,
+            without a disk (online); or rendered faces with exact masks.
+        targets: what to learn of every pixel: its most probable class (hard), or the probabilities of all
+            classes that are stored (soft, see label.top_k).
+        temperature: temperature of soft targets, which flattens the probabilities of teacher and student.
         faces: number of rendered faces, where they are the source.
-        resolution: of the rendered faces, where they are the source.
+        resolution: side of the rendered faces in pixels, where they are the source.
         steps: optimiser steps.
-        batch_size: pictures per step over all processes.
-        targets: learn the most probable class of every pixel, or the probabilities of all that are
-            stored (label.top_k).
-        temperature: of soft targets: probabilities of teacher and student are flattened by it.
-        learning_rate: AdamW's peak learning rate, after a linear warm-up and before a cosine to zero.
-        confidence_power: power of the teacher's confidence that weights each pixel; 0 weighs all alike.
+        batch_size: images per step over all processes.
+        learning_rate: peak learning rate of AdamW, reached by a linear warm-up and followed by a cosine to
+            zero.
+        weight_decay: weight decay of AdamW, for convolutions and matrices only, not for biases and norms.
+        warmup_steps: steps of the linear warm-up.
+        grad_clip_norm: largest norm of the gradient; a larger gradient is scaled down to it.
+        confidence_power: power of the teacher's confidence that weights each pixel; 0 weights all alike.
         dice_weight: weight of the Dice loss beside cross-entropy.
-        lovasz_weight: weight of the Lovasz-Softmax loss beside them, taken over a quarter of the pixels.
+        lovasz_weight: weight of the Lovasz-Softmax loss beside both, taken over a quarter of the pixels.
         ema_decay: decay of the moving average of the weights, which is what is evaluated and kept.
-        val_images: pictures of the source kept from training, for validation.
+        val_images: images of the source that are kept from training, for validation.
         val_every: steps between validations, each with a checkpoint.
-        grad_accumulation_steps: parts that a process takes its share of a batch in, one after the other, to need less
-            memory; their gradients make one step.
-        precision: of the convolutions under accelerate; auto for bf16 where the device computes in it.
-        compile: let torch.compile make the network faster; it needs a C++ compiler.
-        workers: processes that load and augment; with none, and for samples made online, a thread.
+        grad_accumulation_steps: parts that a process takes its share of a batch in, one after the other, to
+            need less memory; their gradients make one step.
+        precision: number format of the convolutions: 32-bit floats (no), bf16, fp16, or auto for bf16 where
+            the device computes in it.
+        compile: make the network faster with torch.compile, which needs a C++ compiler.
+        workers: processes that load and augment images; with 0, and for samples made online, a thread does.
+        seed: seed of the initial weights, the order of the samples and their augmentation.
     """
 
     network: NetworkConfig = NetworkConfig()
@@ -67,29 +73,30 @@ class StudentStage:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = (
-            "faces",
-            "resolution",
-            "steps",
-            "batch",
-            "held_back",
-            "evaluate_every",
-            "accumulate",
-        )
-        require_counts("student", self, *counts)
+        require_counts(
+            "student", self, "faces", "resolution", "steps", "batch_size", "val_images", "val_every",
+            "grad_accumulation_steps",
+        )  # fmt: skip
 
 
-def mixed_precision(config: StudentStage) -> str:
-    """What accelerate is asked for."""
-    if config.precision != "auto":
-        return config.precision
+@dataclass(frozen=True)
+class StudentTraining:
+    """What the stage `student` depends on.
+
+    Args:
+        recipe: how the student is trained.
+        online: settings of what makes the samples while it trains, for the source `online`; else none.
+    """
+
+    recipe: StudentStage
+    online: Any = None
+
+
+def mixed_precision(recipe: StudentStage) -> str:
+    """The recipe's precision as accelerate names it: `no`, `bf16` or `fp16`."""
+    if recipe.precision != "auto":
+        return recipe.precision
     if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     able = torch.cpu.get_capabilities()
     return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "no"
-
-
-def learning_rate(config: StudentStage, step: int) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))

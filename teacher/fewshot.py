@@ -22,6 +22,7 @@ from common.checkpoints import load_weights
 from common.errors import UserError
 from common.files import read_json
 from common.stage_folder import plain
+from teacher.generators.base import FeatureGenerator, channels_of
 from teacher.hypercolumn import HypercolumnConv, Interpolation
 
 WEIGHTS = "teacher.safetensors"
@@ -33,13 +34,13 @@ class FewShotConfig:
     """Architecture of the teacher.
 
     Args:
-        widths: channels of the convolutions before the last one.
-        dilations: of all convolutions; the first, on the hypercolumn, has none.
-        negative_slope: of LeakyReLU.
+        widths: output channels of the convolutions before the last one.
+        dilations: dilations of all convolutions; the first, on the hypercolumn, must be 1.
+        negative_slope: slope of LeakyReLU below zero.
         feature_maps: names of the feature maps that are read, as in `64.0`; none for all of them.
         upsampling: how the feature maps reach the image's size.
         channel_dropout: share of the hypercolumn's channels that a training step leaves out.
-        head_dropout: share of the activations between the convolutions that it leaves out.
+        head_dropout: share of the activations between the convolutions that a training step leaves out.
         members: networks in the ensemble, alike but for their initial weights.
     """
 
@@ -64,8 +65,9 @@ class FewShotCNN(nn.Module):
     """Feature maps of a generator -> logits or probabilities of the classes.
 
     Args:
-        features: channels of the generator's feature maps by name, in order.
+        features: channels of all feature maps by name, in order.
         size: S.
+        classes: C.
 
     Raises:
         UserError: the config names a feature map that the generator does not have.
@@ -94,18 +96,21 @@ class FewShotCNN(nn.Module):
             for a, b, d in zip(widths[:-1], widths[1:], config.dilations[1:], strict=True)
         )
 
-    def balance(self, deviations: Sequence[Tensor]) -> None:
-        """Learn in features of unit deviation, until `settle`: channels are heard alike, however loud.
+    def standardise(self, stds: Sequence[Tensor]) -> None:
+        """Learn as if every channel had unit standard deviation, until `fold_scale`.
+
+        The first layer is reparametrised by 1/std, so that loud channels do not learn faster than quiet
+        ones.
 
         Args:
-            deviations: standard deviation of every channel of every feature map [C].
+            stds: standard deviation of every channel [C] of every feature map.
         """
-        chosen = torch.cat([deviations[i] for i in self.chosen])
+        chosen = torch.cat([stds[i] for i in self.chosen])
         scale = 1 / chosen.clamp_min(1e-3 * float(chosen.mean()))
         parametrize.register_parametrization(self.first, "weight", _Scaled(scale[:, None, None]))
 
-    def settle(self) -> None:
-        """Fold the deviations into the first layer, which is an ordinary convolution then."""
+    def fold_scale(self) -> None:
+        """Multiply 1/std into the first layer, which reads the features as they are from then on."""
         if parametrize.is_parametrized(self.first):
             parametrize.remove_parametrizations(self.first, "weight")
 
@@ -126,7 +131,7 @@ class FewShotCNN(nn.Module):
 
 
 class _Scaled(nn.Module):
-    """Weights of scaled inputs as those of the inputs themselves."""
+    """Turns weights for scaled inputs into weights for the inputs themselves."""
 
     scale: Tensor
 
@@ -142,11 +147,10 @@ class _Scaled(nn.Module):
 
 
 def uncertainty(probabilities: Tensor) -> Tensor:
-    """How unsure an ensemble is of every pixel, in nats: [B, K, C, S, S] -> [B, S, S].
+    """Uncertainty of an ensemble at every pixel, in nats: [B, K, C, S, S] -> [B, S, S].
 
     The Jensen-Shannon divergence of the members, as in DatasetGAN (Zhang et al., 2021): the entropy of
-    their mean, less the mean of their entropies. A single network has nobody to disagree with: the
-    entropy of its own probabilities then.
+    their mean, less the mean of their entropies. Of a single network, the entropy of its probabilities.
     """
     of_mean = torch.special.entr(probabilities.mean(1)).sum(1)
     if probabilities.shape[1] == 1:
@@ -160,8 +164,10 @@ def image_score(uncertain: Tensor, share: float = 0.1) -> Tensor:
     return pixels.topk(max(1, int(share * pixels.shape[1])), dim=1).values.mean(1)
 
 
-def describe(network: FewShotCNN, names: Sequence[str], samples: Sequence[int]) -> dict[str, Any]:
-    """What `load_teacher` needs beside the weights, and which annotated samples it learned from."""
+def architecture_of(
+    network: FewShotCNN, names: Sequence[str], samples: Sequence[int]
+) -> dict[str, Any]:
+    """What `teacher.json` says: architecture, classes, numbers of the samples learned from."""
     return {
         "network": plain(network.config),
         "features": network.features,
@@ -176,30 +182,31 @@ def learned_from(folder: Path) -> list[int]:
     return [int(number) for number in read_json(folder / ARCHITECTURE)["samples"]]
 
 
-def load_teacher(folder: Path, features: Mapping[str, int], classes: Sequence[str]) -> FewShotCNN:
-    """Read a trained teacher, frozen, for inference.
+def load_teacher(folder: Path, generator: FeatureGenerator, classes: Sequence[str]) -> FewShotCNN:
+    """Read a trained teacher, frozen, for inference, on the generator's device.
 
     Args:
-        features: of the generator that it is to be used with.
-        classes: that it is to name.
+        generator: whose features it is to read.
+        classes: names of the run's label set.
 
     Raises:
-        UserError: the weights cannot be read, or the teacher was fitted to another generator or label set.
+        UserError: the weights cannot be read, or the teacher was trained with another generator or for
+            other classes.
     """
     about = read_json(folder / ARCHITECTURE)
     if about["classes"] != list(classes):
         raise UserError(
-            f"{folder}: this teacher tells {', '.join(about['classes'])} apart, the label set of the run "
-            f"{', '.join(classes)}; run `teacher` again."
+            f"{folder}: this teacher was trained for classes {', '.join(about['classes'])}; the run's "
+            f"label set has {', '.join(classes)}. Run `teacher` again."
         )
-    if about["features"] != dict(features):
+    if about["features"] != channels_of(generator):
         raise UserError(
-            f"{folder}: this teacher was fitted to the features of another generator; run "
-            "`teacher` again."
+            f"{folder}: this teacher was trained on the features of another generator; run `teacher` "
+            "again."
         )
     network = about["network"]
-    tuples = {k: tuple(network[k]) for k in ("widths", "dilations", "features")}
+    tuples = {k: tuple(network[k]) for k in ("widths", "dilations", "feature_maps")}
     config = FewShotConfig(**(network | tuples))
-    teacher = FewShotCNN(config, features, about["size"], len(about["classes"]))
+    teacher = FewShotCNN(config, about["features"], about["size"], len(about["classes"]))
     load_weights(teacher, folder / WEIGHTS, "run `teacher` again")
-    return teacher.eval().requires_grad_(False)
+    return teacher.eval().requires_grad_(False).to(generator.device)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
@@ -19,13 +19,26 @@ from common.seeding import seed_everything
 from common.stage_folder import Result, StageFolder, artifact_hash
 from datasets.annotations import Samples, pick, read_samples
 from datasets.labels import LabelSet
-from datasets.sheets import Picture, as_picture, grid, save_sheet
-from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, describe
+from datasets.sheets import ImageArray, grid, save_sheet, to_array
+from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, architecture_of
+from teacher.generators.base import (
+    FeatureGenerator,
+    Latents,
+    channels_of,
+    to_device,
+    with_fresh_noise,
+)
 from teacher.generators.registry import load_generator
-from teacher.generators.sampling import chunks, feature_deviations
-from teacher.generators.stylegan2.network import Generator
+from teacher.generators.sampling import chunks, feature_stds, features_of
 
-PICTURE = "predictions.png"
+SHEET = "predictions.png"
+
+
+class Annotated(NamedTuple):
+    """Samples and their masks, uint8 [N, R, R]."""
+
+    samples: Samples
+    masks: Tensor
 
 
 @dataclass(frozen=True)
@@ -33,22 +46,25 @@ class TeacherStage:
     """Stage `teacher`. The defaults are the seed report's recipe.
 
     Args:
-        network: the architecture.
-        shots: how many of the annotated samples to learn from; 0 for all.
-        shots_seed: seed of a random choice of these; none for the first ones.
+        network: architecture of the teacher.
+        shots: number of annotated samples to learn from; 0 for all.
+        shots_seed: seed of a random choice of these samples; none for the first ones.
         epochs: passes over the annotated samples; one step per sample.
-        learning_rate: Adam's learning rate, divided by ten after `decay_after` epochs.
+        learning_rate: Adam's learning rate, divided by ten after `lr_decay_epoch` epochs.
+        lr_decay_epoch: epoch after which the learning rate is divided by ten.
+        weight_decay: Adam's weight decay.
         dice_weight: weight of the Dice loss beside cross-entropy.
         flip: probability that features and mask are mirrored.
-        standardise: learn in features of unit deviation, as random samples have them; the finished teacher
-            reads the features as they are.
-        grad_clip_norm: largest norm of a step's gradient; steps see one sample each, and a single outlier can throw a
-            teacher at a high rate out of what it has learned. 0 for none.
-        fresh_noise: draw new noise inputs at every step: the same face, other details.
-        style_mixing_from: from this resolution on, take the styles of a random other face at every step: the
-            same shape in other colours. 0 switches it off.
-        val_every: epochs between two evaluations on the annotated test samples, or, where there
-            are none, on the samples it is fitted to.
+        standardise: learn as if every channel had the same standard deviation over random samples; the
+            finished teacher reads the features as they are.
+        grad_clip_norm: largest norm of a step's gradient, 0 for none. A step sees one sample, and a single
+            outlier can undo what was learned.
+        fresh_noise: draw new noise inputs at every step: the same face with other details.
+        style_mixing_from: side in pixels of the first layers that take the code of a random other sample in
+            half of the steps: the same shape in other colours. 0 for none.
+        val_every: epochs between two evaluations on the annotated test samples or, where there are none, on
+            the samples it learns from.
+        seed: seed of the initial weights, the order and the variations.
     """
 
     network: FewShotConfig = FewShotConfig()
@@ -79,24 +95,42 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     """
     if not PartialState().is_main_process:
         return Result([], {})
-    device = PartialState().device
     labels = LabelSet.load(folder.inputs["labels"])
-    generator = load_generator(folder.inputs["generator"], device)
+    generator = load_generator(folder.inputs["generator"], PartialState().device)
     source = artifact_hash(folder.inputs["generator"])
     samples, masks = read_samples(folder.inputs["annotations"], labels, source)
     chosen = pick(len(samples), config.shots, config.shots_seed)
-    samples, masks = samples.take(chosen), masks[chosen]
-    tests, truths, kind = samples, masks, "its own samples"
+    training = Annotated(samples.take(chosen), masks[chosen])
+    test, kind = training, "its own samples"
     if path := folder.inputs.get("test_annotations"):
-        tests, truths = read_samples(path, labels, source)
-        kind = "generated"
+        test, kind = Annotated(*read_samples(path, labels, source)), "generated"
 
     seed_everything(config.seed)
-    teacher = FewShotCNN(
-        config.network, generator.features, generator.config.resolution, len(labels)
-    ).to(device)
+    network = FewShotCNN(
+        config.network, channels_of(generator), generator.resolution, len(labels)
+    ).to(generator.device)
     if config.standardise:
-        teacher.balance(feature_deviations(generator, config.seed))
+        network.standardise(feature_stds(generator, config.seed))
+    _train(config, generator, network, training, test, labels, folder)
+    network.fold_scale()
+
+    save_sheet(_show(generator, network, test, labels), folder.path / SHEET)
+    save_weights(folder.path / WEIGHTS, network.state_dict())
+    write_json(folder.path / ARCHITECTURE, architecture_of(network, labels.names, chosen))
+    figures = evaluate_teacher(generator, network, test, labels)
+    return Result([WEIGHTS, ARCHITECTURE, SHEET], {kind: figures})
+
+
+def _train(
+    config: TeacherStage,
+    generator: FeatureGenerator,
+    teacher: FewShotCNN,
+    training: Annotated,
+    test: Annotated,
+    labels: LabelSet,
+    folder: StageFolder,
+) -> None:
+    """All epochs, with an evaluation and a checkpoint now and then; goes on where it was cut off."""
     optimiser = torch.optim.Adam(
         teacher.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
@@ -109,32 +143,26 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
 
     for epoch in (bar := tqdm(range(first, config.epochs), desc="teacher", unit="epoch")):
         seed_everything(config.seed, epoch)
-        order = torch.randperm(len(samples)).tolist()
+        order = torch.randperm(len(training.samples)).tolist()
         shots = (
-            (training_features(generator, samples.take([i]), config), masks[[i]]) for i in order
+            (training_features(generator, training.samples.take([i]), config), training.masks[[i]])
+            for i in order
         )
-        loss = learn(teacher, optimiser, config, epoch, shots, labels.ignore_index)
+        loss = train_epoch(teacher, optimiser, config, epoch, shots, labels.ignore_index)
 
         metrics = {"loss": loss, "rate": optimiser.param_groups[0]["lr"]}
-        last = epoch + 1 == config.epochs
-        if (epoch + 1) % config.val_every == 0 or last:
-            figures = evaluate_teacher(generator, teacher, tests, truths, labels)
+        done = epoch + 1
+        if done % config.val_every == 0 or done == config.epochs:
+            figures = evaluate_teacher(generator, teacher, test, labels)
             metrics |= {"miou": figures["miou"]}
             metrics |= {f"iou/{name}": value for name, value in figures["iou"].items()}
             bar.set_postfix(loss=f"{metrics['loss']:.3f}", miou=f"{figures['miou']:.3f}")
             state = {"teacher": teacher.state_dict(), "optimiser": optimiser.state_dict()}
-            checkpoints.save(epoch + 1, {"epoch": epoch + 1, **state})
-        folder.log(epoch + 1, metrics)
-
-    teacher.settle()
-    figures = evaluate_teacher(generator, teacher, tests, truths, labels)
-    save_sheet(_show(generator, teacher, tests, truths, labels), folder.path / PICTURE)
-    save_weights(folder.path / WEIGHTS, teacher.state_dict())
-    write_json(folder.path / ARCHITECTURE, describe(teacher, labels.names, chosen))
-    return Result([WEIGHTS, ARCHITECTURE, PICTURE], {kind: figures})
+            checkpoints.save(done, {"epoch": done, **state})
+        folder.log(done, metrics)
 
 
-def learn(
+def train_epoch(
     teacher: FewShotCNN,
     optimiser: torch.optim.Optimizer,
     config: TeacherStage,
@@ -142,7 +170,10 @@ def learn(
     shots: Iterable[tuple[Sequence[Tensor], Tensor]],
     ignore_index: int,
 ) -> float:
-    """A step for each sample: its feature maps, and its mask uint8 [1, S, S]. Gives the mean loss.
+    """One step for each sample; gives the mean loss.
+
+    Args:
+        shots: of each sample its feature maps, and its mask, uint8 [1, S, S].
 
     Raises:
         UserError: the loss is not finite.
@@ -189,15 +220,15 @@ def clip_members(teacher: FewShotCNN, largest: float) -> None:
 
 
 def _show(
-    generator: Generator, teacher: FewShotCNN, tests: Samples, truths: Tensor, labels: LabelSet
-) -> Picture:
+    generator: FeatureGenerator, teacher: FewShotCNN, test: Annotated, labels: LabelSet
+) -> ImageArray:
     """The first test samples beside truth and teacher."""
-    few = tests.take(list(range(min(8, len(tests)))))
+    few = test.samples.take(range(min(8, len(test.samples))))
     masks = predict_samples(generator, teacher, few)
     return grid(
         {
-            "sample": [as_picture(image) for image in few.images],
-            "truth": [labels.paint(mask.numpy()) for mask in truths[: len(few)]],
+            "sample": [to_array(image) for image in few.images],
+            "truth": [labels.paint(mask.numpy()) for mask in test.masks[: len(few)]],
             "teacher": [labels.paint(mask.numpy()) for mask in masks],
         },
         labels,
@@ -205,39 +236,52 @@ def _show(
 
 
 @torch.no_grad()
-def training_features(generator: Generator, samples: Samples, config: TeacherStage) -> list[Tensor]:
-    """Features of annotated samples, varied in ways that leave their masks true."""
-    device = generator.w_mean.device
-    w, noise = samples.w.to(device), [n.to(device) for n in samples.noise]
+def training_features(
+    generator: FeatureGenerator, samples: Samples, config: TeacherStage
+) -> list[Tensor]:
+    """Feature maps of annotated samples, varied in ways that leave their masks true."""
+    latents = to_device(samples.latents, generator.device)
     if config.fresh_noise:
-        noise = generator.random_noise(len(w))
+        latents = with_fresh_noise(latents)
     if config.style_mixing_from:
-        z = torch.randn(len(w), generator.config.latent_size, device=device)
-        other = generator.mapping(z).unsqueeze(1)
-        fine = [int(n.split(".")[0]) >= config.style_mixing_from for n in generator.feature_names]
-        fine.append(True)  # the last style colours the image
-        mixed = torch.tensor(fine, device=device)[None, :, None] & (torch.rand(()) < 0.5)
-        w = torch.where(mixed, other, w)
-    return generator.synthesis(w, noise)[1]
+        latents = _with_mixed_styles(generator, latents, config.style_mixing_from)
+    return generator.synthesise(latents)[1]
+
+
+def _with_mixed_styles(generator: FeatureGenerator, latents: Latents, side: int) -> Latents:
+    """The same samples where layers from `side` px on have, in half of the calls, a random other code.
+
+    Raises:
+        UserError: the generator takes one code for all layers.
+    """
+    if not generator.layer_sides:
+        raise UserError(
+            "teacher.style_mixing_from needs a generator whose layers have codes of their own, which this "
+            "one has not; set it to 0."
+        )
+    code, device = latents[generator.code], generator.device
+    z = torch.randn(len(code), generator.z_size, device=device)
+    other = generator.latents(generator.inputs_of_z(z), 1.0)[generator.code]
+    fine = torch.tensor([s >= side for s in generator.layer_sides], device=device)
+    mixed = fine[None, :, None] & (torch.rand(()) < 0.5)
+    return latents | {generator.code: torch.where(mixed, other, code)}
 
 
 @torch.no_grad()
-def predict_samples(generator: Generator, teacher: FewShotCNN, samples: Samples) -> Tensor:
-    """Teacher's label maps of drawn samples from their true features, uint8 [N, R, R]."""
-    device = generator.w_mean.device
+def predict_samples(generator: FeatureGenerator, teacher: FewShotCNN, samples: Samples) -> Tensor:
+    """Teacher's label maps of samples from their true features, uint8 [N, R, R], on the CPU."""
     training, parts = teacher.training, []
     teacher.eval()
-    for chunk in chunks(generator, list(range(len(samples)))):
-        part = samples.take(chunk)
-        _, features = generator.synthesis(part.w.to(device), [n.to(device) for n in part.noise])
+    for chunk in chunks(generator, range(len(samples))):
+        features = features_of(generator, samples.take(chunk).latents)
         parts.append(teacher.probabilities(features).argmax(1).to(torch.uint8).cpu())
     teacher.train(training)
     return torch.cat(parts)
 
 
 def evaluate_teacher(
-    generator: Generator, teacher: FewShotCNN, tests: Samples, truths: Tensor, labels: LabelSet
+    generator: FeatureGenerator, teacher: FewShotCNN, test: Annotated, labels: LabelSet
 ) -> dict[str, Any]:
     """IoU figures on annotated samples."""
-    predictions = predict_samples(generator, teacher, tests)
-    return iou_figures(confusion_matrix(truths, predictions, len(labels)), labels.names)
+    predictions = predict_samples(generator, teacher, test.samples)
+    return iou_figures(confusion_matrix(test.masks, predictions, len(labels)), labels.names)

@@ -1,9 +1,9 @@
 """Stage `label`: fresh samples with the teacher's labels, thousands of them.
 
-Every sample is a pure function of (generator, teacher, seed, index), and a shard is always made in
-the same batches, so that its bytes do not depend on how many processes shared the work. It is a
-production line: random inputs are drawn ahead and pictures are compressed behind the device's back, while
-finished shards are being written.
+Every sample is a pure function of (generator, teacher, seed, index), and a shard is always made in the same
+batches, so that its bytes do not depend on how many processes shared the work. It is a production line:
+random inputs are drawn ahead, PNG encoding runs in background threads, and finished shards are written
+while the next batch is computed.
 """
 
 import os
@@ -17,12 +17,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import PartialState
-from torch import Tensor
 from tqdm import tqdm
 
 from common.errors import UserError, require_counts
 from common.files import write_json
-from common.prefetch import ahead
+from common.prefetch import prefetch
 from common.stage_folder import Result, StageFolder
 from datasets import Dataset
 from datasets.labels import LabelSet
@@ -37,24 +36,22 @@ from datasets.pseudo_labels import (
     shard_name,
     write_shard,
 )
-from datasets.sheets import as_picture, grid, save_sheet
+from datasets.sheets import grid, save_sheet, to_array
 from teacher.fewshot import FewShotCNN, image_score, load_teacher, uncertainty
+from teacher.generators.base import FeatureGenerator, Latents
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import (
+    batch_workers,
     chunks,
-    floats_of_features,
-    random_inputs,
-    samples_at_once,
-    side_by_side,
-    styles_of,
+    feature_floats,
+    sample_batch_size,
     to_uint8,
 )
-from teacher.generators.stylegan2.network import Generator
 
-PICTURE = "pseudo_labels.png"
+SHEET = "pseudo_labels.png"
 _THREADS = min(8, os.cpu_count() or 1)
 _AHEAD = 64  # samples that wait for their files, at most, beside a batch
-_SHOWN = 8
+_PER_GROUP = 8
 
 
 @dataclass(frozen=True)
@@ -62,12 +59,12 @@ class LabelStage:
     """Stage `label`.
 
     Args:
-        count: samples to label.
-        seed: of the samples; one never used for annotation.
+        count: number of samples to label.
+        seed: seed of the samples; one never used for annotation.
         truncation: psi of the samples; 1 for full variety.
         shard_size: samples in a shard.
-        batch_size: samples at once; none for as many as suit the device.
-        precision: of the convolutions.
+        batch_size: samples per batch; none for as many as suit the device.
+        precision: precision of the convolutions.
         top_k: classes whose probability is kept for every pixel: 1 for hard labels with their
             confidence, more for soft labels.
         drop_uncertain: share of the samples, the most uncertain ones, that is not trained on.
@@ -90,7 +87,7 @@ class LabelStage:
             )
 
 
-class Scored(NamedTuple):
+class ScoredSample(NamedTuple):
     """A labelled sample and how uncertain it is as a whole."""
 
     sample: Labelled
@@ -105,18 +102,18 @@ class Labeller:
     """
 
     def __init__(
-        self, config: LabelStage, generator: Generator, teacher: FewShotCNN, labels: LabelSet
+        self, config: LabelStage, generator: FeatureGenerator, teacher: FewShotCNN, labels: LabelSet
     ) -> None:
         if config.top_k > len(labels):
             raise UserError(
                 f"label.top_k is {config.top_k}, but the label set has {len(labels)} classes."
             )
         self.config, self.generator, self.teacher, self.labels = config, generator, teacher, labels
-        self.device = generator.w_mean.device
+        self.device = generator.device
         network = teacher.config
         widest = network.members * max(network.widths) * teacher.first.size**2
-        self.batch_size = config.batch_size or samples_at_once(generator, widest)
-        features = floats_of_features(generator)
+        self.batch_size = config.batch_size or sample_batch_size(generator, widest)
+        features = feature_floats(generator)
         self.batch_bytes = (
             16 * self.batch_size * (features + widest)
         )  # four times what it holds at once
@@ -126,36 +123,35 @@ class Labeller:
         """Read the inputs `generator`, `teacher` and `labels`."""
         generator = load_generator(inputs["generator"], device)
         labels = LabelSet.load(inputs["labels"])
-        teacher = load_teacher(inputs["teacher"], generator.features, labels.names).to(device)
+        teacher = load_teacher(inputs["teacher"], generator, labels.names)
         return Labeller(config, generator, teacher, labels)
 
     def batches(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         """Numbers of samples that are made at once."""
         return chunks(self.generator, numbers, self.batch_size)
 
-    def inputs(self, numbers: list[int]) -> tuple[Tensor, list[Tensor]]:
-        """z and noise of samples, on the CPU."""
-        return random_inputs(self.generator, self.config.seed, numbers)
+    def inputs(self, numbers: list[int]) -> Latents:
+        """What samples begin with, on the CPU."""
+        return self.generator.random_inputs(self.config.seed, numbers)
 
     @torch.no_grad()
-    def __call__(self, inputs: tuple[Tensor, list[Tensor]]) -> list[Scored]:
+    def __call__(self, inputs: Latents) -> list[ScoredSample]:
         """Label the samples of these inputs."""
-        config, (z, noise) = self.config, inputs
-        maps = [n.to(self.device, non_blocking=True) for n in noise]
-        w = styles_of(self.generator, z, config.truncation)
+        config = self.config
+        latents = self.generator.latents(inputs, config.truncation)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            images, features = self.generator.synthesis(w, maps)
+            images, features = self.generator.synthesise(latents)
             members = self.teacher(features).float().softmax(2)
         shares, classes = members.mean(1).topk(config.top_k, dim=1)
         shares = (shares * 255 + 0.5).to(torch.uint8)
         ranked = torch.stack([classes.to(torch.uint8), shares], 2).flatten(1, 2)
         columns = (to_uint8(images).cpu(), ranked.cpu(), image_score(uncertainty(members)).tolist())
         return [
-            Scored(Labelled(image, planes[0], planes[1], planes[2:]), score)
+            ScoredSample(Labelled(image, planes[0], planes[1], planes[2:]), score)
             for image, planes, score in zip(*columns, strict=True)
         ]
 
-    def encode(self, numbered: tuple[int, Scored]) -> Encoded:
+    def encode(self, numbered: tuple[int, ScoredSample]) -> Encoded:
         """A sample and its number as files."""
         number, (sample, score) = numbered
         return encode(number, sample, score, self.labels)
@@ -196,7 +192,7 @@ def label_samples(config: LabelStage, folder: StageFolder) -> Result:
         "dropped": len(dropped),
         "uncertainty": sum(scores) / len(scores),
     }
-    return Result([INDEX, PICTURE, *(shard_name(n) for n in shards)], figures)
+    return Result([INDEX, SHEET, *(shard_name(n) for n in shards)], figures)
 
 
 def produce(labeller: Labeller, shards: Sequence[int], folder: Path) -> None:
@@ -214,21 +210,21 @@ def produce(labeller: Labeller, shards: Sequence[int], folder: Path) -> None:
         write_shard(folder / shard_name(shard[0]), shard[1])
 
     with (
-        side_by_side(labeller.device, labeller.batch_bytes) as (workers, count),
+        batch_workers(labeller.device, labeller.batch_bytes) as (workers, count),
         ThreadPoolExecutor(_THREADS) as helpers,
         ThreadPoolExecutor(1) as writer,
     ):
-        inputs = ahead(helpers, labeller.inputs, batches, 2 * count)
-        samples = chain.from_iterable(ahead(workers, labeller, inputs, count))
+        inputs = prefetch(helpers, labeller.inputs, batches, 2 * count)
+        samples = chain.from_iterable(prefetch(workers, labeller, inputs, count))
         numbered = zip(chain.from_iterable(batches), samples, strict=True)
-        encoded = ahead(helpers, labeller.encode, numbered, _AHEAD)
+        encoded = prefetch(helpers, labeller.encode, numbered, _AHEAD)
         shown = tqdm(
             encoded, total=sum(map(len, batches)), unit="img", disable=not state.is_main_process,
             desc="label" + f", 1 of {state.num_processes} processes" * (state.num_processes > 1),
         )  # fmt: skip
         stream = iter(shown)
         whole = ((n, list(islice(stream, len(numbers)))) for n, numbers in content.items())
-        for _ in ahead(writer, write, whole, 1):
+        for _ in prefetch(writer, write, whole, 1):
             pass  # written
 
 
@@ -260,17 +256,17 @@ def _show(folder: Path, labels: LabelSet, scores: list[float]) -> None:
     """The most certain, the middle and the most uncertain samples: a person sees what is kept."""
     store = PseudoLabels(folder)
     ranked = sorted(range(len(scores)), key=lambda i: scores[i])
-    middle = max(0, (len(ranked) - _SHOWN) // 2)
+    middle = max(0, (len(ranked) - _PER_GROUP) // 2)
     columns = {}
     for name, numbers in (
-        ("certain", ranked[:_SHOWN]),
-        ("middle", ranked[middle : middle + _SHOWN]),
-        ("uncertain", ranked[-_SHOWN:]),
+        ("certain", ranked[:_PER_GROUP]),
+        ("middle", ranked[middle : middle + _PER_GROUP]),
+        ("uncertain", ranked[-_PER_GROUP:]),
     ):
         items = [store.sample(number) for number in numbers]
-        columns[name] = [as_picture(item.image) for item in items]
+        columns[name] = [to_array(item.image) for item in items]
         columns[f"{name}, label"] = [labels.paint(item.mask.numpy()) for item in items]
-    save_sheet(grid(columns, labels), folder / PICTURE)
+    save_sheet(grid(columns, labels), folder / SHEET)
 
 
 class OnlineSamples(Dataset[Any]):
@@ -292,3 +288,8 @@ class OnlineSamples(Dataset[Any]):
     def __getitems__(self, numbers: list[int]) -> list[Labelled]:
         made = self.labeller
         return [s.sample for batch in made.batches(numbers) for s in made(made.inputs(batch))]
+
+
+def open_online_samples(config: LabelStage, folder: StageFolder) -> OnlineSamples:
+    """The samples for a student, from the stage's inputs `generator`, `teacher` and `labels`."""
+    return OnlineSamples(Labeller.load(config, folder.inputs, PartialState().device))

@@ -30,7 +30,7 @@ class Page:
 
     def __init__(self, commands: int, replies: int) -> None:
         self._commands, self._replies, self._pending = commands, replies, b""
-        self._count, self._session = 0, {}
+        self._count, self._session = 0, dict[str, str]()
         self.events: list[dict[str, Any]] = []
 
     def open(self, url: str) -> None:

@@ -1,10 +1,16 @@
 """Shared pieces: a tiny but real chain at 16 px, and the command line as people call it."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,19 +20,40 @@ from common.files import read_json
 from datasets.annotations import INDEX
 from datasets.faces import render_faces
 from datasets.labels import LabelSet, write_mask
+from train import main
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELS = ROOT / "configs/labels/face8.yaml"
 SIZE = 16
 
+os.environ["ACCELERATE_USE_CPU"] = "true"
+
+Completed = subprocess.CompletedProcess[str]
+
 
 def environment() -> dict[str, str]:
-    return os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONUNBUFFERED": "1"}
+    """Of a process that a test starts; this one's has ACCELERATE_USE_CPU already."""
+    return os.environ | {"PYTHONUNBUFFERED": "1"}
 
 
-def run_cli(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """`python train.py ...` in a process of its own."""
-    command = [*(launcher or (sys.executable,)), str(ROOT / "train.py"), *map(str, arguments)]
+def command_line(*arguments: object) -> list[str]:
+    """`python train.py ...`, to be started as a process."""
+    return [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
+
+
+def run_cli(*arguments: object, launcher: tuple[str, ...] = ()) -> Completed:
+    """`train.py ...`: in this process, which saves a start, or in those of a launcher."""
+    if launcher:
+        command = [*launcher, *command_line(*arguments)[1:]]
+        return run_process(command)
+    out, errors = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(errors):
+        code = main([*map(str, arguments)])
+    return Completed(["train.py", *map(str, arguments)], code, out.getvalue(), errors.getvalue())
+
+
+def run_process(command: list[str]) -> Completed:
+    """A process in the project's folder, from its start to its end."""
     return subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600
     )
@@ -49,39 +76,55 @@ def draw_masks(folder: Path, labels: LabelSet, size: int = SIZE) -> None:
         write_mask(folder / "masks" / f"{i:04d}.png", mask.numpy(), labels)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first test process to need it makes, and all others use; none may change it.
+
+    Args:
+        make: fills the folder, which is there and empty.
+    """
+    common = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # then each process has a folder of its own in it
+        common = common.parent
+    folder, done = common / name, common / f"{name}.done"
+    with (common / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what was cut off
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @dataclass(frozen=True)
 class Chain:
     """A generator trained for a moment, its annotated samples, and a config that uses them."""
 
     folder: Path
-    config: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
 
     @property
     def generator(self) -> Path:
         return self.folder / "source/generator"
 
 
-@pytest.fixture(scope="session")
-def labels() -> LabelSet:
-    return LabelSet.load(LABELS)
-
-
-@pytest.fixture(scope="session")
-def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
-    folder = tmp_path_factory.mktemp("chain")
-    stage = {
-        "network": {"channels": [8, 8, 8], "latent_size": 8, "mapping_layers": 2},
-        "images": 256, "batch_size": 8, "precision": "no", "log_every": 64, "save_every": 64, "workers": 0,
-    }  # fmt: skip
-    config = folder / "config.yaml"
-    values = {
+def chain_config(folder: Path) -> dict[str, Any]:
+    """A config of small stages, with what lies in the chain's folder as sources."""
+    return {
         "sources": {
             "labels": str(LABELS),
             "generator": str(folder / "source/generator"),
             "annotations": str(folder / "train"),
             "test_annotations": str(folder / "test"),
         },
-        "generator": stage,
+        "generator": {
+            "network": {"channels": [8, 8, 8], "latent_size": 8, "mapping_layers": 2},
+            "images": 256, "batch_size": 8, "precision": "no", "log_every": 64, "save_every": 64,
+            "workers": 0,
+        },
         "teacher": {
             "epochs": 6, "val_every": 2, "network": {"widths": [16, 8, 8, 8]},
             "fresh_noise": True, "dice_weight": 1.0, "flip": 0.5, "standardise": True,
@@ -97,38 +140,54 @@ def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
             "inversion": {"steps": 6, "random_starts": 4},
         },
     }  # fmt: skip
-    config.write_text(yaml.safe_dump(values))
-    made = run_cli("generator", "--config", config, "--run.dir", folder / "source")
-    assert made.returncode == 0, made.stderr
-    for name, seed, count in (("train", 0, 3), ("test", 1, 5)):
-        drawn = run_cli(
-            "sample", "--config", config, "--count", count, "--seed", seed,
-            "--out", folder / name,
-        )  # fmt: skip
-        assert drawn.returncode == 0, drawn.stderr
-        draw_masks(folder / name, labels)
-    return Chain(folder, config)
 
 
 @pytest.fixture(scope="session")
-def finished(chain: Chain) -> Path:
+def labels() -> LabelSet:
+    return LabelSet.load(LABELS)
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Chain:
+    def make(folder: Path) -> None:
+        config = folder / "config.yaml"
+        config.write_text(yaml.safe_dump(chain_config(folder)))
+        made = run_cli("generator", "--config", config, "--run.dir", folder / "source")
+        assert made.returncode == 0, made.stderr
+        for name, seed, count in (("train", 0, 3), ("test", 1, 5)):
+            drawn = run_cli(
+                "sample", "--config", config, "--count", count, "--seed", seed,
+                "--out", folder / name,
+            )  # fmt: skip
+            assert drawn.returncode == 0, drawn.stderr
+            draw_masks(folder / name, labels)
+
+    return Chain(made_once(tmp_path_factory, "chain", make))
+
+
+@pytest.fixture(scope="session")
+def finished(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the whole chain."""
-    run = chain.folder / "run"
-    made = run_cli("distill", "--config", chain.config, "--run.dir", run)
-    assert made.returncode == 0, made.stderr
-    return run
+
+    def make(run: Path) -> None:
+        made = run_cli("distill", "--config", chain.config, "--run.dir", run)
+        assert made.returncode == 0, made.stderr
+
+    return made_once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture(scope="session")
 def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished student on rendered faces, trained for a moment."""
-    folder = tmp_path_factory.mktemp("student")
-    options = {
-        "network.encoder": "resnet10t", "network.levels": 2, "network.decoder_width": 8,
-        "network.detail_channels": 4, "source": "faces", "faces": 40, "resolution": SIZE, "steps": 4,
-        "batch_size": 8, "val_images": 8, "val_every": 2, "workers": 0,
-    }  # fmt: skip
-    arguments = [x for k, v in options.items() for x in (f"--student.{k}", v)]
-    made = run_cli("student", "--run.dir", folder, *arguments)
-    assert made.returncode == 0, made.stderr
-    return folder / "student"
+
+    def make(run: Path) -> None:
+        options = {
+            "network.encoder": "resnet10t", "network.levels": 2, "network.decoder_width": 8,
+            "network.detail_channels": 4, "source": "faces", "faces": 40, "resolution": SIZE,
+            "steps": 4, "batch_size": 8, "val_images": 8, "val_every": 2, "workers": 0,
+        }  # fmt: skip
+        arguments = [x for k, v in options.items() for x in (f"--student.{k}", v)]
+        made = run_cli("student", "--run.dir", run, *arguments)
+        assert made.returncode == 0, made.stderr
+
+    return made_once(tmp_path_factory, "student_of_faces", make) / "student"

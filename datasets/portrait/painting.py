@@ -1,4 +1,4 @@
-"""What the face renderer paints with: seeded dice, signed distances and a canvas with exact masks.
+"""What the face renderer paints with: random streams, signed distances, a canvas with exact masks.
 
 Shapes: B = faces, H, W = pixels. A trait of a face is [B, 1, 1] and broadcasts over pixels; a field
 (distance, light) is [B, H, W]; a colour is [B, 3, 1, 1] or [B, 3, H, W]. Distances are in face
@@ -20,8 +20,13 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
-class Dice:
-    """Random traits that depend on (seed, index) and the order of the throws, never on the batch."""
+class RandomStream:
+    """Random traits of faces: a function of (seed, index) and the order of the draws, never of the batch.
+
+    Args:
+        seed: seed of the stream.
+        indices: numbers of the faces, [B].
+    """
 
     def __init__(self, seed: int, indices: Tensor) -> None:
         indices = indices.to(torch.int64)
@@ -29,7 +34,7 @@ class Dice:
         key = _mix(key ^ _mix(torch.full_like(indices, (seed >> 32) & _WORD)))
         key = _mix(key ^ (indices >> 32))
         self.key = _mix(key ^ (indices & _WORD)).view(-1, 1, 1)
-        self.throws = 0
+        self.draws = 0
 
     def _unit(self, slots: Tensor | int) -> Tensor:
         mixed = _mix((self.key + slots * 0x9E3779B9) & _WORD)
@@ -37,8 +42,8 @@ class Dice:
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
         """One number per face, [B, 1, 1], uniform in [low, high)."""
-        self.throws += 1
-        return low + (high - low) * self._unit(self.throws)
+        self.draws += 1
+        return low + (high - low) * self._unit(self.draws)
 
     def bell(self, centre: float, reach: float) -> Tensor:
         """One number per face, bell-shaped around `centre`, never further than `reach` from it."""
@@ -51,9 +56,9 @@ class Dice:
 
     def grain(self, height: int, width: int) -> Tensor:
         """Noise of unit variance per pixel and channel, [B, 3, H, W]."""
-        self.throws += 1
+        self.draws += 1
         slots = torch.arange(3 * height * width, device=self.key.device).view(1, 3, height, width)
-        base = self.key.unsqueeze(1) ^ (self.throws * 0x85EBCA6B & _WORD)
+        base = self.key.unsqueeze(1) ^ (self.draws * 0x85EBCA6B & _WORD)
         mixed = _mix((base + slots * 0x9E3779B9) & _WORD)
         low, high = (mixed & 0xFFFF).float(), (mixed >> 16).float()
         return (low + high - 65535.0) * (math.sqrt(6.0) / 65535.0)  # a sum of two has variance 1/6
@@ -96,10 +101,10 @@ def smoothstep(low: Tensor | float, high: Tensor | float, x: Tensor) -> Tensor:
     return t * t * (3 - 2 * t)
 
 
-def mixture(weights: list[float], dice: Dice) -> Tensor:
+def mixture(weights: list[float], rng: RandomStream) -> Tensor:
     """One category per face, [B, 1, 1] int64, with the given probabilities."""
-    edges = torch.tensor(weights, device=dice.key.device).cumsum(0)[:-1]
-    return torch.bucketize(dice.uniform() * sum(weights), edges)
+    edges = torch.tensor(weights, device=rng.key.device).cumsum(0)[:-1]
+    return torch.bucketize(rng.uniform() * sum(weights), edges)
 
 
 def pick(table: list[list[float]], which: Tensor) -> Tensor:
@@ -112,6 +117,10 @@ class Canvas:
     """Albedo, light and mask, painted back to front.
 
     Light is kept apart from albedo, so that a part painted on a surface is lit as that surface is.
+
+    Args:
+        albedo: colours of the background, [B, 3, H, W].
+        pixels_per_unit: pixels of a face unit, [B, 1, 1].
     """
 
     def __init__(self, albedo: Tensor, pixels_per_unit: Tensor) -> None:
@@ -133,7 +142,7 @@ class Canvas:
         opacity: Tensor | float = 1.0,
         softness: float = 1.0,
     ) -> None:
-        """Lay a shape over what is there; with a label, the mask takes it where distance < 0."""
+        """Lay a shape over what is there; where distance < 0 the mask takes its label, if it has one."""
         cover = self.coverage(distance, softness) * opacity
         self.albedo = torch.lerp(self.albedo, colour, cover.unsqueeze(1))
         if light is not None:
@@ -145,6 +154,6 @@ class Canvas:
         """Darken the light by `strength` in [0, 1]."""
         self.light = self.light * (1 - strength)
 
-    def picture(self) -> Tensor:
-        """Lit picture, [B, 3, H, W] in linear values around [0, 1]."""
+    def image(self) -> Tensor:
+        """The lit image, [B, 3, H, W] in linear values around [0, 1]."""
         return self.albedo * self.light.unsqueeze(1)

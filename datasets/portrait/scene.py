@@ -1,4 +1,4 @@
-"""The scene of a portrait: where the head stands, its lamp, what is behind and below it, the camera.
+"""The scene of a portrait: pose of the head, light, background, body and camera.
 
 Shapes as in `datasets.portrait.painting`. Face units: the head is about 1.2 wide and 1.65 high, x to
 the right, y down, the origin between the eyes' outer corners and the nose tip.
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from datasets.portrait import BACKGROUND
-from datasets.portrait.painting import Canvas, Dice, smoothstep
+from datasets.portrait.painting import Canvas, RandomStream, smoothstep
 
 _DEPTH = 0.62  # half the head's depth
-AWAY = 9.0  # a distance at which a shape that a face does not have is kept
+AWAY = 9.0  # distance of a shape that a face does not have
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a face's parts lie: image frame of the head (x, y) and its turned surface (u, v)."""
+    """Coordinates of every pixel: in the frame of the head (x, y) and on its turned surface (u, v)."""
 
     x: Tensor
     y: Tensor
@@ -31,18 +31,19 @@ class Frame:
     pixels_per_unit: Tensor
 
 
-def place_head(dice: Dice, resolution: int) -> Frame:
+def place_head(rng: RandomStream, resolution: int) -> Frame:
+    """Draw the pose of the head and the camera, and lay coordinates over the pixels."""
     # Camera: nearly aligned by the eyes, as face sets are.
-    axis = (torch.arange(resolution, device=dice.key.device) + 0.5) * (2 / resolution) - 1
+    axis = (torch.arange(resolution, device=rng.key.device) + 0.5) * (2 / resolution) - 1
     image_x, image_y = axis.view(1, 1, -1), axis.view(1, -1, 1)
-    zoom, roll = dice.bell(1.04, 0.13), dice.bell(0, 0.24)
-    image_x, image_y = image_x - dice.bell(0, 0.14), image_y - dice.bell(0.0, 0.14)
+    zoom, roll = rng.bell(1.04, 0.13), rng.bell(0, 0.24)
+    image_x, image_y = image_x - rng.bell(0, 0.14), image_y - rng.bell(0.0, 0.14)
     x = (roll.cos() * image_x + roll.sin() * image_y) / zoom
     y = (roll.cos() * image_y - roll.sin() * image_x) / zoom
 
     # The head's surface: the point of a unit sphere under each pixel, turned back by yaw and pitch.
-    yaw, pitch = dice.bell(0, 0.62), dice.bell(0, 0.26)
-    half_width, half_height = dice.bell(0.63, 0.06), 0.84
+    yaw, pitch = rng.bell(0, 0.62), rng.bell(0, 0.26)
+    half_width, half_height = rng.bell(0.63, 0.06), 0.84
     nx, ny = x / half_width, (y - 0.02) / half_height
     reach = (nx * nx + ny * ny).sqrt().clamp_min(1.0)  # outside pixels take the rim's point
     nx, ny = nx / reach, ny / reach
@@ -57,28 +58,29 @@ def place_head(dice: Dice, resolution: int) -> Frame:
     )  # fmt: skip
 
 
-def tint(dice: Dice, strength: float) -> Tensor:
+def tint(rng: RandomStream, strength: float) -> Tensor:
     """A factor per channel around one, [B, 3, 1, 1]."""
-    channels = [dice.uniform(1 - strength, 1 + strength) for _ in range(3)]
+    channels = [rng.uniform(1 - strength, 1 + strength) for _ in range(3)]
     return torch.stack(channels, dim=1)
 
 
-def any_colour(dice: Dice) -> Tensor:
-    base = dice.uniform(0.05, 0.9).unsqueeze(1)
-    spread = torch.stack([dice.bell(0, 0.35) for _ in range(3)], dim=1)
+def any_colour(rng: RandomStream) -> Tensor:
+    """A random colour, [B, 3, 1, 1]."""
+    base = rng.uniform(0.05, 0.9).unsqueeze(1)
+    spread = torch.stack([rng.bell(0, 0.35) for _ in range(3)], dim=1)
     return (base + spread).clamp(0.02, 1)
 
 
 class Light:
-    """One lamp and the sky. Shades surfaces by their normals."""
+    """One lamp and the sky: light on a surface by its normal."""
 
-    def __init__(self, dice: Dice, frame: Frame) -> None:
-        side, height = dice.bell(0, 1.1), dice.bell(-0.45, 0.55)
+    def __init__(self, rng: RandomStream, frame: Frame) -> None:
+        side, height = rng.bell(0, 1.1), rng.bell(-0.45, 0.55)
         depth = (1.25 - side.square() * 0.5).clamp_min(0.35)
         length = (side.square() + height.square() + depth.square()).sqrt()
         self.x, self.y, self.z = side / length, height / length, depth / length
-        self.lamp = dice.uniform(0.35, 0.85)
-        self.colour = tint(dice, 0.10)
+        self.lamp = rng.uniform(0.35, 0.85)
+        self.colour = tint(rng, 0.10)
         nx, ny, nz = frame.normal
         self.head = self.shade(nx, ny, nz)
 
@@ -88,47 +90,48 @@ class Light:
         return (1.12 - self.lamp) + self.lamp * facing
 
 
-def background(dice: Dice, frame: Frame, skin: Tensor, hair: Tensor) -> Tensor:
+def background(rng: RandomStream, frame: Frame, skin: Tensor, hair: Tensor) -> Tensor:
+    """Soft or sharp patches of two colours, sometimes near those of skin or hair, [B, 3, H, W]."""
     x, y = frame.x, frame.y
-    first, second = any_colour(dice), any_colour(dice)
-    near_skin, near_hair = dice.chance(0.14).unsqueeze(1), dice.chance(0.14).unsqueeze(1)
-    first = torch.where(near_skin, skin * tint(dice, 0.15), first)
-    first = torch.where(near_hair, hair * tint(dice, 0.15), first)
+    first, second = any_colour(rng), any_colour(rng)
+    near_skin, near_hair = rng.chance(0.14).unsqueeze(1), rng.chance(0.14).unsqueeze(1)
+    first = torch.where(near_skin, skin * tint(rng, 0.15), first)
+    first = torch.where(near_hair, hair * tint(rng, 0.15), first)
 
-    smooth = 0.5 + 0.5 * dice.waves(x, y, 4, 0.6, 3.5)
-    sharp = smoothstep(-0.15, 0.15, dice.waves(x, y, 3, 1.5, 7.0))
-    blend = torch.where(dice.chance(0.45), smooth * 0.6 + sharp * 0.4, smooth)
-    fine = dice.waves(x, y, 3, 8.0, 22.0) * dice.uniform(0, 0.05)
-    vignette = 1 - dice.uniform(0, 0.25) * (x * x + y * y)
+    smooth = 0.5 + 0.5 * rng.waves(x, y, 4, 0.6, 3.5)
+    sharp = smoothstep(-0.15, 0.15, rng.waves(x, y, 3, 1.5, 7.0))
+    blend = torch.where(rng.chance(0.45), smooth * 0.6 + sharp * 0.4, smooth)
+    fine = rng.waves(x, y, 3, 8.0, 22.0) * rng.uniform(0, 0.05)
+    vignette = 1 - rng.uniform(0, 0.25) * (x * x + y * y)
     colour = torch.lerp(first, second, blend.clamp(0, 1).unsqueeze(1)) + fine.unsqueeze(1)
     return colour * vignette.unsqueeze(1)
 
 
-def paint_body(dice: Dice, canvas: Canvas, frame: Frame, skin: Tensor) -> None:
-    """Neck and clothes: background in the mask, as in the usual eight-class maps."""
+def paint_body(rng: RandomStream, canvas: Canvas, frame: Frame, skin: Tensor) -> None:
+    """Paint neck and clothes: background in the mask, as in the usual eight-class maps."""
     x, y = frame.x, frame.y
     lean = -0.06 * frame.yaw
-    width = dice.uniform(0.30, 0.42)
+    width = rng.uniform(0.30, 0.42)
     neck = torch.maximum((x - lean).abs() - width - 0.12 * (y - 0.7).clamp_min(0), 0.5 - y)
     under_chin = 0.62 + 0.25 * smoothstep(0.75, 1.15, y)
     canvas.paint(neck, skin, BACKGROUND, light=under_chin)
-    top, slope = dice.uniform(0.98, 1.14), dice.uniform(0.15, 0.5)
-    neckline = dice.uniform(0, 0.35) * smoothstep(0.5, 0.0, x.abs())
+    top, slope = rng.uniform(0.98, 1.14), rng.uniform(0.15, 0.5)
+    neckline = rng.uniform(0, 0.35) * smoothstep(0.5, 0.0, x.abs())
     cloth = top + slope * x * x - neckline
     cloth = cloth + 2 * neckline - y
-    folds = 0.85 + 0.15 * dice.waves(x, y, 3, 3, 12)
-    canvas.paint(cloth, any_colour(dice), BACKGROUND, light=folds)
+    folds = 0.85 + 0.15 * rng.waves(x, y, 3, 3, 12)
+    canvas.paint(cloth, any_colour(rng), BACKGROUND, light=folds)
 
 
-def photograph(dice: Dice, canvas: Canvas, light: Light) -> Tensor:
-    """Lamp colour, exposure, contrast, a little blur and noise; -> uint8."""
-    picture = canvas.picture() * light.colour * dice.uniform(0.82, 1.12).unsqueeze(1)
-    contrast = dice.uniform(0.85, 1.15).unsqueeze(1)
-    picture = ((picture - 0.45) * contrast + 0.45).clamp(0, 1)
-    height, width = picture.shape[-2:]
-    soft = torch.nn.functional.pad(picture, (1, 1, 1, 1), mode="replicate")
+def expose(rng: RandomStream, canvas: Canvas, light: Light) -> Tensor:
+    """Apply lamp colour, exposure, contrast, a little blur and noise, -> uint8 [B, 3, H, W]."""
+    image = canvas.image() * light.colour * rng.uniform(0.82, 1.12).unsqueeze(1)
+    contrast = rng.uniform(0.85, 1.15).unsqueeze(1)
+    image = ((image - 0.45) * contrast + 0.45).clamp(0, 1)
+    height, width = image.shape[-2:]
+    soft = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="replicate")
     soft = soft[..., :-2] + 2 * soft[..., 1:-1] + soft[..., 2:]
     soft = (soft[..., :-2, :] + 2 * soft[..., 1:-1, :] + soft[..., 2:, :]) / 16
-    picture = torch.lerp(picture, soft, dice.uniform(0, 0.9).unsqueeze(1))
-    noise = dice.grain(height, width) * (dice.uniform(0, 1).square() * 0.035).unsqueeze(1)
-    return ((picture + noise).clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+    image = torch.lerp(image, soft, rng.uniform(0, 0.9).unsqueeze(1))
+    noise = rng.grain(height, width) * (rng.uniform(0, 1).square() * 0.035).unsqueeze(1)
+    return ((image + noise).clamp(0, 1) * 255 + 0.5).to(torch.uint8)

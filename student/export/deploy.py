@@ -1,6 +1,6 @@
-"""The student as it is deployed: raw pictures of any size in, label maps of that size out, in one graph.
+"""The student as it is deployed: raw images of any size in, label maps of that size out, in one graph.
 
-Shapes: N = pictures, C = classes, H, W = pixels of a picture.
+Shapes: N = images, C = classes, H, W = pixels of an image.
 """
 
 from pathlib import Path
@@ -9,25 +9,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from student.network import Student, load_student
+from student.base import Student
+from student.network import load_student
 
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_CONFIG = "config.json"
 
 
 class Deployed(nn.Module):
-    """uint8 RGB pictures [N, H, W, 3] -> uint8 label maps [N, H, W]; H and W may be anything from 1 on.
+    """uint8 RGB images [N, H, W, 3] -> uint8 label maps [N, H, W]; H and W may be anything from 1 on.
 
-    The student has learned square pictures of `resolution` that a face fills, and where in them each part
-    is. So every picture becomes such a square, even if that squeezes it: keeping proportions, which the
-    network would take too, costs 6 to 18 points of mIoU on rendered faces in pictures of 3:4 to 2:1
-    (docs/experiments.md). Pictures shrink with antialiasing. Logits grow back bilinearly before the best
-    class is taken, for smooth edges. Memory stays bounded: of huge pictures every k-th pixel is taken
-    first, to four times what the student sees, and labels beyond twice its resolution are repeated.
+    Every image is resized to the square of side `resolution` that the student was trained on, even if that
+    changes its proportions: the student has learned where in a square that a face fills each part is.
+    Keeping proportions costs 6 to 18 points of mIoU on rendered faces in images of 3:4 to 2:1
+    (docs/experiments.md). Images shrink with antialiasing. Logits grow back bilinearly before the best
+    class is taken, for smooth edges. Memory stays bounded: of huge images every k-th pixel is taken first,
+    down to four times the resolution, and labels beyond twice the resolution are repeated.
 
     Args:
+        student: gives logits.
+        resolution: side of the images that it was trained on, in pixels.
         probabilities: give the classes' probabilities, float [N, C, H, W], beside the labels; they are as
-            large as the picture, four bytes a class and pixel.
+            large as the image, four bytes a class and pixel.
     """
 
     def __init__(self, student: Student, resolution: int, probabilities: bool = False) -> None:
@@ -35,9 +38,9 @@ class Deployed(nn.Module):
         self.student, self.resolution, self.probabilities = student, resolution, probabilities
         self.taken, self.given = max(4 * resolution, 2048), max(2 * resolution, 1024)
 
-    def forward(self, pictures: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        height, width = pictures.shape[1:3]
-        thin = _nearest(pictures, _at_most(height, self.taken), _at_most(width, self.taken))
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        height, width = images.shape[1:3]
+        thin = _nearest(images, _at_most(height, self.taken), _at_most(width, self.taken))
         x, square = thin.permute(0, 3, 1, 2).float(), (self.resolution, self.resolution)
         logits = self.student(F.interpolate(x, square, mode="bilinear", antialias=True))
         if self.probabilities:
@@ -48,6 +51,11 @@ class Deployed(nn.Module):
         return _nearest(labels, height, width)
 
 
+def labels_of(given: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """The label maps that a `Deployed` gives, alone or beside probabilities."""
+    return given[0] if isinstance(given, tuple) else given
+
+
 def _at_most(side: int, limit: int) -> int:
     """The lesser of the two; stays a formula where an exporter does not know the numbers yet."""
     return torch.sym_min(side, limit)  # type: ignore[return-value]
@@ -56,7 +64,7 @@ def _at_most(side: int, limit: int) -> int:
 def _nearest(x: Tensor, height: int, width: int) -> Tensor:
     """[N, H, W, ...] -> [N, height, width, ...]: the pixels under the new ones' centres.
 
-    In whole numbers, so that no runtime rounds them otherwise than another.
+    In whole numbers, which all runtimes round alike.
     """
     for axis, (old, new) in enumerate(zip(x.shape[1:3], (height, width), strict=True), 1):
         centres = 2 * torch.arange(new, device=x.device) + 1
@@ -69,6 +77,9 @@ def from_pretrained(folder: str | Path) -> Deployed:
 
     Args:
         folder: what the stage `export` wrote; `model.safetensors` and `config.json` are read.
+
+    Raises:
+        UserError: these files are missing or damaged.
     """
     student, about = load_student(Path(folder), MODEL_CONFIG, MODEL_WEIGHTS)
     return Deployed(student, about["resolution"]).eval()

@@ -1,30 +1,96 @@
-"""A deployed student as files that need none of our code: ONNX and torch.export, and whether they agree."""
+"""A deployed student as a graph, from which the export formats are written."""
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from common.errors import UserError
-from common.files import atomic_write
+from student.base import NetworkConfig
 from student.export.deploy import Deployed
-from student.network import NetworkConfig, Student
-from student.predict.segmenter import open_session
+from student.network import build_student
 
-Run = Callable[[Tensor], Tensor]  # uint8 pictures [N, H, W, 3] -> label maps [N, H, W]
+
+@dataclass(frozen=True)
+class Traced:
+    """A deployed student and its graph.
+
+    Attributes:
+        deployed: the student in PyTorch.
+        program: its graph, for any number of images of any size.
+        calibration: uint8 [N, 3, R, R], training images for formats that measure ranges on them; none
+            where these are not at hand.
+    """
+
+    deployed: Deployed
+    program: torch.export.ExportedProgram
+    calibration: Tensor | None = None
+
+    @cached_property
+    def onnx(self) -> Any:
+        """The graph as an ONNX model.
+
+        Raises:
+            UserError: ONNX cannot hold it.
+        """
+        names = ["labels", "probabilities"] if self.deployed.probabilities else ["labels"]
+        try:
+            with quiet():
+                made = torch.onnx.export(
+                    self.program,
+                    dynamo=True,
+                    verbose=False,
+                    input_names=["images"],
+                    output_names=names,
+                )
+        except Exception as error:
+            raise UserError(_refusal(self.deployed, "ONNX", error)) from error
+        assert made is not None
+        model = made.model_proto
+        del model.graph.value_info[:]  # sizes under the exporter's names; runtimes infer their own
+        _name_sizes(model)
+        return model
+
+
+def trace(deployed: Deployed, calibration: Tensor | None = None) -> Traced:
+    """Trace a student with torch.export, for any number of images of any size.
+
+    Raises:
+        UserError: the encoder does what a graph cannot hold.
+    """
+    sizes = tuple(torch.export.Dim(name, min=1) for name in ("n", "h", "w"))
+    # No side equals the resolution or another side: what holds by chance would be taken for a rule.
+    example = torch.zeros(2, 97, 131, 3, dtype=torch.uint8)
+    try:
+        with quiet(), torch.no_grad(), _any_size():
+            program = torch.export.export(
+                deployed, (example,), dynamic_shapes=(dict(enumerate(sizes)),)
+            )
+    except Exception as error:  # the exporter passes on what any layer raises
+        raise UserError(_refusal(deployed, "torch.export", error)) from error
+    return Traced(deployed, program, calibration)
+
+
+def check_exportable(config: NetworkConfig, classes: int) -> None:
+    """Refuse, before anything is trained, a network that could not be exported afterwards.
+
+    Raises:
+        UserError: with the reason.
+    """
+    student = build_student(replace(config, pretrained=False), classes).eval().requires_grad_(False)
+    _ = trace(Deployed(student, 64)).onnx
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporters' own deprecations and advice are nothing to act on."""
+def quiet() -> Iterator[None]:
+    """Silence the exporters' own deprecations and advice, on which nobody here can act."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
@@ -35,58 +101,19 @@ def _quiet() -> Iterator[None]:
 
 
 def _any_size() -> Any:
-    """Sizes of one are traced as all others are."""
-    config: Any = import_module("torch.fx.experimental._config")  # a module that has no types
+    """Have sizes of one traced like all others."""
+    config: Any = import_module("torch.fx.experimental._config")  # this module has no types
     return config.patch(backed_size_oblivious=True)
 
 
-def trace(deployed: Deployed) -> torch.export.ExportedProgram:
-    """The graph for any number of pictures of any size.
-
-    Raises:
-        UserError: the encoder does what a graph cannot hold.
-    """
-    sizes = tuple(torch.export.Dim(name, min=1) for name in ("n", "h", "w"))
-    # No side is the resolution or another side: what holds by chance would be taken for a rule.
-    example = torch.zeros(2, 97, 131, 3, dtype=torch.uint8)
-    try:
-        with _quiet(), torch.no_grad(), _any_size():
-            return torch.export.export(
-                deployed, (example,), dynamic_shapes=(dict(enumerate(sizes)),)
-            )
-    except Exception as error:  # the exporter passes on what any layer raises
-        raise UserError(_refusal(deployed, "torch.export", error)) from error
-
-
-def to_onnx(program: torch.export.ExportedProgram, deployed: Deployed) -> Any:
-    """The same graph as an ONNX model.
-
-    Raises:
-        UserError: ONNX has no words for it.
-    """
-    names = ["labels", "probabilities"] if deployed.probabilities else ["labels"]
-    try:
-        with _quiet():
-            made = torch.onnx.export(
-                program, dynamo=True, verbose=False, input_names=["pictures"], output_names=names
-            )
-    except Exception as error:
-        raise UserError(_refusal(deployed, "ONNX", error)) from error
-    assert made is not None
-    model = made.model_proto
-    del model.graph.value_info[:]  # sizes under the exporter's names; runtimes infer their own
-    _name_sizes(model)
-    return model
-
-
 def _name_sizes(model: Any) -> None:
-    """Call sizes what people call them."""
+    """Name the dimensions of inputs and outputs n, h and w."""
     shapes = {
-        "pictures": ("n", "h", "w", ""), "labels": ("n", "h", "w"), "probabilities": ("n", "", "h", "w"),
+        "images": ("n", "h", "w", ""), "labels": ("n", "h", "w"), "probabilities": ("n", "", "h", "w"),
     }  # fmt: skip
     for value in (*model.graph.input, *model.graph.output):
         for place, name in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
-            if name:  # a number otherwise
+            if name:  # a fixed number otherwise
                 place.dim_param = name
 
 
@@ -96,67 +123,3 @@ def _refusal(deployed: Deployed, what: str, error: Exception) -> str:
         f"a student with the encoder {deployed.student.config.encoder!r} cannot be exported, {what} "
         f"cannot hold it ({first.strip()[:200]}); set student.network.encoder to another one."
     )
-
-
-def check_exportable(config: NetworkConfig, classes: int) -> None:
-    """Refuse, before anything is trained, a network that could not be exported afterwards.
-
-    Raises:
-        UserError: with the reason.
-    """
-    student = Student(replace(config, pretrained=False), classes).eval().requires_grad_(False)
-    deployed = Deployed(student, 64)
-    to_onnx(trace(deployed), deployed)
-
-
-def write_pt2(program: torch.export.ExportedProgram, path: Path) -> None:
-    """The same graph as a file of torch.export."""
-    # With an example come checks of everything that was true of it, such as that there were several
-    # pictures. The graph does not need them to be so: `agreement` asks it for other sizes.
-    program.example_inputs = None
-    with atomic_write(path) as partial, _quiet():
-        torch.export.save(program, partial)
-
-
-def run_pt2(path: Path) -> Run:
-    """What is in a file of torch.export."""
-    module = torch.export.load(path).module()
-    return lambda pictures: _first(module(pictures))
-
-
-def run_onnx(path: Path) -> Run:
-    """What is in an ONNX file, in ONNX Runtime on the CPU."""
-    session = open_session(path, torch.get_num_threads())
-    return lambda pictures: torch.from_numpy(
-        session.run(["labels"], {"pictures": pictures.numpy()})[0]
-    )
-
-
-def _first(given: Any) -> Tensor:
-    return given[0] if isinstance(given, tuple) else given
-
-
-def sizes_to_check(resolution: int) -> tuple[tuple[int, int], ...]:
-    """What people will show: the training's size, others, odd ones, strips, large ones, one pixel."""
-    r = resolution
-    return (
-        (r, r), (2 * r, 3 * r), (3 * r - 1, 2 * r + 1), (r // 2 + 1, r // 2), (1, 4 * r), (7 * r, 5),
-        (1, 1), (1500, 2100),
-    )  # fmt: skip
-
-
-@torch.no_grad()
-def agreement(deployed: Deployed, other: Run, pictures: Tensor) -> dict[str, float]:
-    """Share of pixels on which a file says the same as PyTorch, by the pictures' size.
-
-    Args:
-        pictures: uint8 [N, 3, R, R]; enlarged or reduced to each size, fewer of large ones.
-    """
-    shares = {}
-    for height, width in sizes_to_check(deployed.resolution):
-        some = pictures[: 8 if height * width < 1e6 else 1].float()
-        shown = F.interpolate(some, (height, width), mode="bilinear", antialias=True)
-        shown = shown.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-        same = _first(deployed(shown)) == other(shown)
-        shares[f"{width}x{height}"] = float(same.double().mean())
-    return shares

@@ -1,18 +1,15 @@
-"""Stage `export`: a folder that stands for itself, with all that runs the student elsewhere.
+"""Stage `export`: a folder that people zip and send, with all that runs the student elsewhere.
 
-`student/` in the stage's folder is what people zip and send: the graph as ONNX, in eight bits too where
-that is as good, as torch.export; weights and config for PyTorch; names and colours; a page that says how
-to use it, and an example to check an installation with. Beside it lie the stage's own config and manifest.
+It is the folder `student` in the stage's own: the student in every format of `EXPORT_FORMATS`; weights and
+config for PyTorch; names and colours; a README that says how to use it, and an example to check an
+installation with. Beside it lie the stage's own config and manifest.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from accelerate import PartialState
@@ -20,31 +17,26 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from common.checkpoints import save_weights
-from common.confusion import confusion_matrix, mean_iou
-from common.errors import UserError
 from common.files import atomic_write, read_json, write_json
-from common.stage_folder import CONFIG, MANIFEST, Result, StageFolder
-from datasets import Dataset
-from datasets.faces import RenderedFaces
+from common.stage_folder import MANIFEST, Result, StageFolder
 from datasets.labels import LabelSet
-from datasets.pseudo_labels import PseudoLabels
-from datasets.transforms import Exact
-from student.data import Part
+from student.data import OpenOnline
+from student.export.acceptance import write_exact, write_inexact
 from student.export.card import README, mention_page, write_card
 from student.export.deploy import MODEL_CONFIG, MODEL_WEIGHTS, Deployed
-from student.export.graph import Run, agreement, run_onnx, run_pt2, to_onnx, trace, write_pt2
-from student.export.quantise import quantise
+from student.export.formats import EXPORT_FORMATS
+from student.export.formats.onnx import run_onnx
+from student.export.graph import Traced, trace
+from student.export.images import ExportImages, find_images
 from student.export.web.page import PAGE, write_page
 from student.export.web.runtime import Runtime
-from student.network import WEIGHTS, Predict, load_student
-from student.predict.segmenter import open_session
+from student.network import WEIGHTS, load_student
+from student.predict.segmenter import LABELS
+from student.predict.segmenter import MODEL as MODEL_FILE
 
 FOLDER = "student"
-MODEL = f"{FOLDER}/student.onnx"
-INT8 = f"{FOLDER}/student-int8.onnx"
-PT2 = f"{FOLDER}/student.pt2"
-LABELS = f"{FOLDER}/labels.json"
-EXPECTED = f"{FOLDER}/expected.npz"
+MODEL = f"{FOLDER}/{MODEL_FILE}"
+EXPECTED = "expected.npz"
 
 
 @dataclass(frozen=True)
@@ -52,11 +44,13 @@ class ExportStage:
     """Stage `export`.
 
     Args:
-        min_agreement: least share of pixels on which every file and PyTorch must agree, at every size tried.
+        min_agreement: least share of pixels on which each exact file must agree with PyTorch, at every
+            image size that is tried.
         probabilities: give the classes' probabilities as a second output.
-        int8: write the student in eight bits too, if it is as good.
-        int8_max_loss: mIoU on held-back pictures that it may lose for that.
-        calibration_images: pictures that its ranges are measured on.
+        int8: write the student in eight bits too, if that loses little.
+        int8_max_loss: largest loss of mIoU on the validation images with which it is still written.
+        calibration_images: training images on which the ranges of its maps are measured.
+        web: add a page, `student/web/index.html`, that runs the student in a browser; needs npm.
     """
 
     min_agreement: float = 0.999
@@ -64,77 +58,95 @@ class ExportStage:
     int8: bool = True
     int8_max_loss: float = 0.01
     calibration_images: int = 100
+    web: bool = False
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures of the kind that the student has learned, uint8 [N, 3, R, R].
+class ExportJob:
+    """What the stage `export` depends on.
 
-    Attributes:
-        shown: held back from its training.
-        truth: their masks [N, R, R]; none where the training's pictures are not at hand.
-        learned: some that it trained on.
-        why_none: the reason for that.
+    Args:
+        export: how the student is exported.
+        online: settings of what made its samples while it trained, for a student of such; else none.
     """
 
-    shown: Tensor
-    truth: Tensor | None
-    learned: Tensor | None
-    why_none: str = ""
+    export: ExportStage
+    online: Any = None
 
 
 def export_student(
-    config: ExportStage, folder: StageFolder, online: Dataset[Any] | None = None
+    config: ExportJob, folder: StageFolder, open_online: OpenOnline | None = None
 ) -> Result:
     """Run the stage: writes the folder `student` in its own.
 
-    Reads the inputs `student`, `labels` and, where the student was trained on them and they are at hand,
-    `pseudo_labels`.
+    Reads the inputs `student` and `labels`, and what the student was made from where that is at hand.
 
     Args:
-        online: what makes the student's samples, where it was trained on such.
+        open_online: opens the data set of the source `online` from `config.online` and the folder's inputs.
+
+    Raises:
+        UserError: the student cannot be exported, or a file does not agree with PyTorch.
     """
     if not PartialState().is_main_process:
         return Result([], {})
-    labels = LabelSet.load(folder.inputs["labels"])
+    export, labels = config.export, LabelSet.load(folder.inputs["labels"])
     student, about = load_student(folder.inputs["student"])
-    deployed = Deployed(student, about["resolution"], config.probabilities).eval()
-    program = trace(deployed)  # what cannot be exported is refused here, before anything is written
-    model = to_onnx(program, deployed)
-    pictures = find_pictures(config, folder, labels, online, about["resolution"])
-    folder.path.joinpath(FOLDER).mkdir(exist_ok=True)
-
-    with atomic_write(folder.path / MODEL) as partial:
-        onnx.save(model, str(partial))
-        on_onnx = _check(config, deployed, run_onnx(partial), pictures.shown, MODEL)
-    write_pt2(program, folder.path / PT2)
-    on_pt2 = _check(config, deployed, run_pt2(folder.path / PT2), pictures.shown, PT2)
-    int8 = _try_int8(config, folder, pictures, len(labels))
-    PartialState().print(f"export: {int8['said']}")
-
-    # What is not a graph.
-    save_weights(
-        folder.path / FOLDER / MODEL_WEIGHTS, load_file(folder.inputs["student"] / WEIGHTS)
+    images = find_images(
+        folder, labels, about["resolution"], export.calibration_images, config.online, open_online
     )
-    write_json(folder.path / FOLDER / MODEL_CONFIG, about)
+    deployed = Deployed(student, about["resolution"], export.probabilities).eval()
+    traced = trace(
+        deployed, images.training
+    )  # refuses what no format can hold, before anything is written
+
+    out = folder.path / FOLDER
+    out.mkdir(exist_ok=True)
+    figures = {
+        **_write_formats(export, traced, images, len(labels), out),
+        "parameters": sum(p.numel() for p in student.parameters()),
+        "outputs": ["labels", "probabilities"] if export.probabilities else ["labels"],
+        "onnxruntime": onnxruntime.__version__,
+        "torch": torch.__version__,
+    }
+    save_weights(out / MODEL_WEIGHTS, load_file(folder.inputs["student"] / WEIGHTS))
+    write_json(out / MODEL_CONFIG, about)
     known = {
         "names": labels.names, "colours": labels.colours, "ignore_index": labels.ignore_index,
         "resolution": about["resolution"],
     }  # fmt: skip
-    write_json(folder.path / LABELS, known)
-    _write_expected(folder.path, pictures.shown)
-    figures = {
-        "agreement": min([*on_onnx.values(), *on_pt2.values()]),
-        "agreement_by_size": {"onnx": on_onnx, "pt2": on_pt2},
-        "int8": int8,
-        "parameters": sum(p.numel() for p in student.parameters()),
-        "outputs": ["labels", "probabilities"] if config.probabilities else ["labels"],
-        "onnxruntime": onnxruntime.__version__,
-        "torch": torch.__version__,
-    }
+    write_json(out / LABELS, known)
+    _write_expected(out, images.validation)
     write_card(folder, FOLDER, about, labels, figures)
-    files = sorted(p for p in folder.path.joinpath(FOLDER).iterdir() if p.is_file())
+    files = sorted(p for p in out.iterdir() if p.is_file())
     return Result([f"{FOLDER}/{p.name}" for p in files if not p.name.startswith(".")], figures)
+
+
+def _write_formats(
+    export: ExportStage, traced: Traced, images: ExportImages, classes: int, out: Path
+) -> dict[str, Any]:
+    """Write the student in every format; gives the exact ones' agreement and the others' mIoU."""
+    agreements: dict[str, dict[str, float]] = {}
+    inexact: dict[str, dict[str, Any]] = {}
+    for name, form in EXPORT_FORMATS.items():
+        path = out / form.file
+        if form.exact:
+            agreements[name] = write_exact(
+                form, traced, images.validation, path, export.min_agreement
+            )
+            continue
+        inexact[name] = {"written": False, "said": f"no {form.title}, since export.int8 is false"}
+        if export.int8:
+            inexact[name] = write_inexact(form, traced, images, classes, path, export.int8_max_loss)
+        PartialState().print(f"export: {inexact[name]['said']}")
+    least = min(share for shares in agreements.values() for share in shares.values())
+    return {"agreement": least, "agreement_by_size": agreements, **inexact}
+
+
+def _write_expected(out: Path, images: Tensor) -> None:
+    """Write two images and what ONNX Runtime says of them here."""
+    some = images[:2].permute(0, 2, 3, 1).contiguous()
+    with atomic_write(out / EXPECTED) as partial, partial.open("wb") as handle:
+        np.savez_compressed(handle, images=some, labels=run_onnx(out / MODEL_FILE)(some))
 
 
 def has_page(export: Path) -> bool:
@@ -149,118 +161,3 @@ def add_page(folder: StageFolder, runtime: Runtime) -> None:
     mention_page(folder.path / FOLDER)
     folder.add([f"{FOLDER}/{name}" for name in (*files, README)])
     PartialState().print(f"export: open {folder.path / FOLDER / PAGE} in a browser")
-
-
-def find_pictures(
-    config: ExportStage,
-    folder: StageFolder,
-    labels: LabelSet,
-    online: Dataset[Any] | None,
-    resolution: int,
-) -> Pictures:
-    """What the student was trained on and what was held back, as the stage `student` parted them."""
-    made = read_json(folder.inputs["student"] / CONFIG)
-    recipe = made["config"].get("student", made["config"])
-    source: Any = online
-    why = "its training's pictures are not at hand"
-    if recipe["source"] == "faces":
-        faces = RenderedFaces(recipe["seed"], recipe["faces"], resolution, labels=labels)
-        source = Exact(faces)
-    elif "pseudo_labels" in folder.inputs:
-        if made["inputs"]["pseudo_labels"] == folder.input_hash("pseudo_labels"):
-            source = PseudoLabels(folder.inputs["pseudo_labels"])
-        why = "the pseudo-labels are not those that it was trained on"
-    if source is None:
-        faces = RenderedFaces(0, config.calibration_images, resolution)
-        return Pictures(faces.whole()[0], None, None, why)
-    border = len(source) - recipe["held_back"]
-    held_back = Part(source, range(border, len(source))).__getitems__([*range(recipe["held_back"])])
-    learned = Part(source, range(border)).__getitems__(
-        [*range(min(border, config.calibration_images))]
-    )
-    return Pictures(
-        torch.stack([item.image for item in held_back]),
-        torch.stack([item.mask for item in held_back]),
-        torch.stack([item.image for item in learned]),
-    )
-
-
-def _check(
-    config: ExportStage, deployed: Deployed, other: Run, pictures: Tensor, name: str
-) -> dict[str, float]:
-    """How far a file agrees with PyTorch, by size.
-
-    Raises:
-        UserError: too little.
-    """
-    shares = agreement(deployed, other, pictures)
-    size, least = min(shares.items(), key=lambda item: item[1])
-    if least < config.min_agreement:
-        raise UserError(
-            f"{name} agrees with PyTorch on {least:.4%} of pixels only for pictures of {size}, less than "
-            f"export.min_agreement {config.min_agreement:.4%}; the stage is not finished."
-        )
-    return shares
-
-
-def _try_int8(
-    config: ExportStage, folder: StageFolder, pictures: Pictures, classes: int
-) -> dict[str, Any]:
-    """Write the student in eight bits if it is as good; says what came of it."""
-    if not config.int8:
-        return {"written": False, "said": "no eight bits, since export.int8 is false"}
-    if pictures.learned is None or pictures.truth is None:
-        return {"written": False, "said": f"no eight bits, since {pictures.why_none}"}
-    before = _miou(onnx_predictor(folder.path / MODEL), pictures, classes)
-    with TemporaryDirectory() as path:
-        made = Path(path) / "student-int8.onnx"
-        quantise(folder.path / MODEL, made, pictures.learned)
-        after = _miou(onnx_predictor(made), pictures, classes)
-        good = after >= before - config.int8_max_loss
-        if good:
-            with atomic_write(folder.path / INT8) as partial:
-                shutil.copyfile(made, partial)
-    change = f"mIoU {after:.4f} on {len(pictures.shown)} held-back pictures, {before:.4f} in floats"
-    said = f"eight bits: {change}"
-    if not good:
-        said = f"no eight bits: {change}; export.int8_max_loss allows {config.int8_max_loss}"
-    return {"written": good, "miou": after, "miou_float": before, "said": said}
-
-
-def _miou(predict: Predict, pictures: Pictures, classes: int) -> float:
-    assert pictures.truth is not None
-    masks = torch.cat([predict(chunk) for chunk in pictures.shown.split(8)])
-    return float(mean_iou(confusion_matrix(pictures.truth, masks, classes)))
-
-
-def _write_expected(folder: Path, pictures: Tensor) -> None:
-    """Two pictures and what ONNX Runtime says of them here."""
-    shown = pictures[:2].permute(0, 2, 3, 1).contiguous()
-    with atomic_write(folder / EXPECTED) as partial, partial.open("wb") as handle:
-        np.savez_compressed(handle, pictures=shown, labels=run_onnx(folder / MODEL)(shown))
-
-
-def onnx_predictor(path: Path) -> Predict:
-    """A segmenter in ONNX Runtime, on the CPU: uint8 RGB [N, H, W, 3] in, label maps [N, H, W] out.
-
-    Raises:
-        UserError: the file cannot be read, or takes something else.
-    """
-    try:
-        session = open_session(path, torch.get_num_threads())
-    except Exception as error:  # ONNX Runtime has no common class for them
-        raise UserError(f"{path} is no ONNX file that ONNX Runtime can run ({error}).") from error
-    (taken, *more), (given, *_) = session.get_inputs(), session.get_outputs()
-    if more or taken.type != "tensor(uint8)" or len(taken.shape) != 4 or taken.shape[3] != 3:
-        raise UserError(
-            f"{path} takes {taken.name} {taken.type} {taken.shape}; a segmenter of this comparison takes "
-            "uint8 RGB pictures [N, H, W, 3] alone. Export it with its normalisation inside."
-        )
-
-    def predict(pictures: Tensor) -> Tensor:
-        # In NumPy: a copy by PyTorch's threads leaves them spinning while the session needs the cores.
-        shown = np.ascontiguousarray(pictures.permute(0, 2, 3, 1).cpu().numpy())
-        (masks,) = session.run([given.name], {taken.name: shown})
-        return torch.from_numpy(masks.astype(np.uint8))
-
-    return predict

@@ -1,6 +1,6 @@
-"""Pictures as people have them: files, folders, patterns and zip files; read as RGB.
+"""Images as people have them: files, folders, patterns and zip files; read as RGB.
 
-Needs numpy and Pillow; neither torch nor timm is loaded.
+Needs numpy and Pillow; imports neither torch nor timm.
 """
 
 import glob
@@ -14,29 +14,30 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, ImageOps
 
-from student.predict.segmenter import Array, Refused
+from common.errors import UserError
+from student.predict.onnx_model import Array
 
-# Formats that Pillow reads by itself; not those that it hands to another program, as PostScript.
+# Formats that Pillow reads by itself, unlike those that it hands to another program, such as PostScript.
 FORMATS = (
     "JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA",
 )  # fmt: skip
-# In a folder, what is named so is meant as a picture; a HEIC file too, so that it is not passed over in
-# silence, although Pillow cannot read it.
+# Files in a folder that are taken for images. Pillow cannot read HEIC files, but they should not be passed
+# over in silence.
 SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm",
     ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga", ".heic", ".heif",
 }  # fmt: skip
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"}
-_LARGEST_MEMBER = 1 << 30  # bytes of a file in a zip file; a bomb unpacks to more
+_LARGEST_MEMBER = 1 << 30  # most bytes of an image in a zip file; a zip bomb unpacks to more
 
 
 @dataclass(frozen=True)
 class Source:
-    """One picture or video.
+    """One image or video.
 
     Attributes:
         path: the file, or the zip file that it is in.
-        name: where its mask goes, relative to the output and with its suffix: `folder/picture.jpg`.
+        name: where its mask goes, relative to the output and with its suffix: `folder/image.jpg`.
         member: its name in the zip file.
     """
 
@@ -52,10 +53,10 @@ class Source:
         return self.name.suffix.lower() in VIDEOS
 
     def read(self, megapixels: float) -> Array:
-        """The picture as RGB, [H, W, 3]; of several in one file the first.
+        """The image as RGB, uint8 [H, W, 3]; the first of several in one file.
 
         Raises:
-            Exception: it cannot be read; decoders raise whatever they like.
+            Exception: it cannot be read; decoders raise anything.
         """
         handle: Path | io.BytesIO = self.path
         if self.member is not None:
@@ -74,19 +75,19 @@ class Source:
 
 @lru_cache(4)
 def _archive(path: Path) -> zipfile.ZipFile:
-    """Stays open, for the list of its members is long to read; threads may share it."""
+    """An open zip file; threads share it, since its list of members takes long to read."""
     return zipfile.ZipFile(path)
 
 
 @cache
 def _formats() -> list[str]:
-    """Those of our formats that this build of Pillow has."""
+    """Those of `FORMATS` that this build of Pillow has."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _as_rgb(image: Image.Image) -> Array:
-    """Any mode as RGB [H, W, 3]: 16-bit pictures lose their lower bits, transparency shows white."""
+    """Any mode as RGB [H, W, 3]: 16-bit images lose their lower bits, transparency becomes white."""
     if image.mode[0] in "IF":  # grey of 16 or 32 bits, which Pillow would cut off at 255
         grey = np.asarray(image, np.float32)
         highest = float(grey.max(initial=0))
@@ -102,13 +103,13 @@ def _as_rgb(image: Image.Image) -> Array:
 
 
 def find_sources(given: Sequence[str], out: Path) -> list[Source]:
-    """What the arguments of the command mean, in order; folders with all that is in them.
+    """The sources that the command's arguments name, in order; folders with all that is in them.
 
     Args:
-        out: where masks go; what lies there is no picture.
+        out: the folder for masks; what lies in it is not taken for an image.
 
     Raises:
-        Refused: an argument names nothing.
+        UserError: an argument names nothing.
     """
     sources: list[Source] = []
     for text in given:
@@ -116,11 +117,11 @@ def find_sources(given: Sequence[str], out: Path) -> list[Source]:
         found = [path] if path.exists() else sorted(map(Path, glob.glob(text, recursive=True)))
         if not found:
             what = "matches no file" if glob.has_magic(text) else "does not exist"
-            raise Refused(f"{text} {what}; name pictures, folders, zip files or a quoted pattern.")
+            raise UserError(f"{text} {what}; name images, folders, zip files or a quoted pattern.")
         for one in found:
             inside = list(_inside(one, out))
             if not inside:
-                raise Refused(f"{one} holds no pictures ({', '.join(sorted(SUFFIXES))}).")
+                raise UserError(f"{one} holds no images ({', '.join(sorted(SUFFIXES))}).")
             sources += inside
     return sources
 
@@ -129,7 +130,7 @@ def _inside(path: Path, out: Path) -> Iterator[Source]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             name = PurePosixPath(file.relative_to(path).as_posix())
-            if _is_meant(name) and file.is_file() and not _lies_in(file, out, path):
+            if _is_source(name) and file.is_file() and not _lies_in(file, out, path):
                 yield Source(file, name)
     elif path.suffix.lower() == ".zip":
         yield from _members(path)
@@ -138,7 +139,7 @@ def _inside(path: Path, out: Path) -> Iterator[Source]:
 
 
 def _lies_in(file: Path, out: Path, folder: Path) -> bool:
-    """Whether it was written by an earlier call; a folder that is its own output is refused later."""
+    """Whether an earlier call wrote the file. A folder that is its own output is refused later."""
     out = out.resolve()
     return out != folder.resolve() and file.resolve().is_relative_to(out)
 
@@ -148,47 +149,47 @@ def _members(path: Path) -> Iterator[Source]:
         with zipfile.ZipFile(path) as archive:
             members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
     except (OSError, zipfile.BadZipFile) as error:
-        raise Refused(f"{path} is no readable zip file ({error}).") from error
+        raise UserError(f"{path} is no readable zip file ({error}).") from error
     for member in members:
         parts = [p for p in PurePosixPath(member.replace("\\", "/")).parts if p not in ("/", "..")]
-        name = PurePosixPath(*parts)  # nothing is written outside of the output
-        if _is_meant(name) and name.suffix.lower() not in VIDEOS:
+        name = PurePosixPath(*parts)  # nothing is written outside the output
+        if _is_source(name) and name.suffix.lower() not in VIDEOS:
             yield Source(path, name, member)
 
 
-def _is_meant(name: PurePosixPath) -> bool:
+def _is_source(name: PurePosixPath) -> bool:
     hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
     return not hidden and name.suffix.lower() in SUFFIXES | VIDEOS
 
 
 def targets(sources: Sequence[Source], out: Path) -> dict[Source, Path]:
-    """Where each mask goes, without a suffix: `out/folder/picture`, none twice, none over a picture.
+    """Where each mask goes, without a suffix: `out/folder/image`, none twice, none over an image.
 
-    Two pictures of one folder that differ by their suffix alone keep it: `picture.jpg`, `picture.png`.
+    Two images of one folder that differ only by their suffix keep it: `image.jpg`, `image.png`.
 
     Raises:
-        Refused: masks would overwrite each other or a picture.
+        UserError: masks would overwrite each other or an image.
     """
     stems: dict[str, int] = {}
     for source in sources:
-        key = str(source.name.with_suffix("")).lower()  # many disks know no case
+        key = str(source.name.with_suffix("")).lower()  # many file systems ignore case
         stems[key] = stems.get(key, 0) + 1
     placed: dict[Source, Path] = {}
     taken: dict[str, Source] = {}
-    pictures = {source.path.resolve() for source in sources}
+    images = {source.path.resolve() for source in sources}
     for source in sources:
         stem = source.name.with_suffix("")
         stem = source.name if stems[str(stem).lower()] > 1 else stem
         for written in (f"{stem}.png", f"{stem}_overlay.png"):
             if other := taken.get(written.lower()):
-                raise Refused(
+                raise UserError(
                     f"the masks of {other} and {source} would both be {written}: segment them into "
                     "different folders."
                 )
             taken[written.lower()] = source
-            if (out / written).resolve() in pictures:
-                raise Refused(
-                    f"{out / written} is a picture and would be overwritten; choose another --out."
+            if (out / written).resolve() in images:
+                raise UserError(
+                    f"{out / written} is an image and would be overwritten; choose another --out."
                 )
         placed[source] = out / stem
     return placed

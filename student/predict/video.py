@@ -1,18 +1,19 @@
-"""Videos through OpenCV, which is loaded only where there is a video: frames in, a tinted video out."""
+"""Videos through OpenCV, which is imported only where there is a video: frames in, a tinted video out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from student.predict.segmenter import Array, Refused
+from common.errors import UserError
+from student.predict.onnx_model import Array
 
 
 def _opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise Refused(
+        raise UserError(
             f"videos need OpenCV ({error}): pip install opencv-python-headless."
         ) from error
     return cv2
@@ -22,19 +23,19 @@ class Video:
     """A video file, open for reading.
 
     Attributes:
-        frames: how many it says that it has; 0 where it does not know.
+        frames: number of frames that the file states; 0 where it states none.
         rate: frames per second.
 
     Raises:
         OSError: it cannot be read.
-        Refused: there is no OpenCV.
+        UserError: there is no OpenCV.
     """
 
     def __init__(self, path: Path) -> None:
         self._cv2 = _opencv()
         self._capture = self._cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
-            raise OSError("no video that OpenCV can read")
+            raise OSError("not a video that OpenCV can read")
         self.frames = max(0, int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)))
         self.rate = float(self._capture.get(self._cv2.CAP_PROP_FPS)) or 25.0
 
@@ -49,7 +50,7 @@ class Video:
 
 
 class VideoWriter:
-    """An MP4 file that grows by a frame at a time; use as `with VideoWriter(...).open(...)`."""
+    """An MP4 file written frame by frame, inside `with writer.opened():`."""
 
     def __init__(self, path: Path, rate: float) -> None:
         self.path, self.rate = path, rate
@@ -58,7 +59,7 @@ class VideoWriter:
 
     @contextmanager
     def opened(self) -> Iterator["VideoWriter"]:
-        """The file appears whole or not at all."""
+        """The file appears when the block ends without an error, or not at all."""
         try:
             yield self
             if self._writer is not None:
@@ -68,10 +69,10 @@ class VideoWriter:
             self._partial.unlink(missing_ok=True)
 
     def add(self, frame: Array) -> None:
-        """Append a frame [H, W, 3]; the first one says how large all are.
+        """Append a frame [H, W, 3]; the first frame sets the size of all.
 
         Raises:
-            Refused: OpenCV cannot write such a video.
+            UserError: OpenCV cannot write such a video.
         """
         cv2 = _opencv()
         if self._writer is None:
@@ -80,7 +81,7 @@ class VideoWriter:
             size = (frame.shape[1], frame.shape[0])
             self._writer = cv2.VideoWriter(str(self._partial), code, self.rate, size)
             if not self._writer.isOpened():
-                raise Refused(
+                raise UserError(
                     f"{self.path} cannot be written; this build of OpenCV lacks MP4, leave out --overlay."
                 )
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))

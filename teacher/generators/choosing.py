@@ -1,20 +1,26 @@
 """Choose the samples that are most worth annotating."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from teacher.generators.sampling import Latents, chunks
-from teacher.generators.stylegan2.network import Generator
+from teacher.generators.base import FeatureGenerator
+from teacher.generators.sampling import LatentSource, chunks
 
-_COARSEST = 3  # the first feature map that tells parts apart: 16.0
+_COARSEST = 16  # px; smaller feature maps do not tell parts apart
 _PROJECTED = 128  # dimensions that stand for thousands of channels
 
 
 @torch.no_grad()
 def choose_samples(
-    generator: Generator, latents: Latents, numbers: list[int], count: int, parts: int = 24
+    generator: FeatureGenerator,
+    source: LatentSource,
+    numbers: Sequence[int],
+    count: int,
+    parts: int = 24,
 ) -> list[int]:
     """Pick the samples that are most worth annotating.
 
@@ -24,14 +30,14 @@ def choose_samples(
     every part.
 
     Args:
-        latents, numbers: the samples to choose from.
+        source, numbers: the samples to choose from.
         count: how many to choose.
         parts: number of clusters.
 
     Returns:
         Numbers of the chosen samples, the most valuable first.
     """
-    pixels = _pixel_features(generator, latents, numbers)
+    pixels = _pixel_features(generator, source, numbers)
     pixels = pixels.sub_(pixels.mean((0, 1))).div_(pixels.std((0, 1)) + 1e-6)
 
     assigned = _cluster(pixels.flatten(0, 1), parts).view(len(numbers), -1)
@@ -53,10 +59,12 @@ def choose_samples(
     return [numbers[i] for i in chosen]
 
 
-def _pixel_features(generator: Generator, latents: Latents, numbers: list[int]) -> Tensor:
+def _pixel_features(
+    generator: FeatureGenerator, source: LatentSource, numbers: Sequence[int]
+) -> Tensor:
     """Features of all pixels at 32 px, [N, P, C]; wide ones projected at random, which keeps distances."""
-    device, size = generator.w_mean.device, min(32, generator.config.resolution)
-    channels = sum(generator.feature_channels[_COARSEST:])
+    device, size = generator.device, min(32, generator.resolution)
+    channels = sum(count for count, side in generator.features.values() if side >= _COARSEST)
     projection = None
     if channels > 2 * _PROJECTED:
         state = torch.Generator().manual_seed(0)
@@ -66,7 +74,7 @@ def _pixel_features(generator: Generator, latents: Latents, numbers: list[int]) 
     pixels = torch.empty(len(numbers), size * size, width, device=device)
     done = 0
     for chunk in tqdm([*chunks(generator, numbers)], desc="features", leave=False):
-        row = _columns(generator, latents, chunk, size)
+        row = _columns(generator, source, chunk, size)
         if projection is not None:
             scale = row.std((0, 1)) + 1e-6 if scale is None else scale
             row = row / scale @ projection
@@ -75,10 +83,12 @@ def _pixel_features(generator: Generator, latents: Latents, numbers: list[int]) 
     return pixels
 
 
-def _columns(generator: Generator, latents: Latents, numbers: list[int], size: int) -> Tensor:
+def _columns(
+    generator: FeatureGenerator, source: LatentSource, numbers: Sequence[int], size: int
+) -> Tensor:
     """Hypercolumns of samples at a coarse size, [B, size * size, C]."""
-    _, features = generator.synthesis(*latents(numbers))
-    resized = [F.interpolate(f, size=(size, size), mode="bilinear") for f in features[_COARSEST:]]
+    features = [f for f in generator.synthesise(source(numbers))[1] if f.shape[-1] >= _COARSEST]
+    resized = [F.interpolate(f, size=(size, size), mode="bilinear") for f in features]
     return torch.cat(resized, 1).permute(0, 2, 3, 1).flatten(1, 2)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.stage_folder import StageFolder
-from teacher.generators.registry import convert_checkpoint
+from teacher.generators.stylegan2.files import convert_checkpoint
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""From a picture to the latents that draw it, by optimisation.
+"""From an image to the latents that draw it, by optimisation.
 
-After Abdal et al., "Image2StyleGAN" (2019): a style for every layer (W+) is moved until the generator
-draws the picture. The start is the best of many random faces and, where there is one, an encoder's guess.
-The distance is taken at several sizes, and in the feature maps of a network where one is given.
+After Abdal et al., "Image2StyleGAN" (2019): a generator's code, one for every layer where it has layers
+(W+), is moved until the generator draws the image. The start is the best of many random samples and, where
+there is one, an inversion encoder's guess.
 
-Shapes: B = pictures at once, L = layers, D = length of a style, R = the generator's resolution.
+Shapes: B = images at once, D = length of a code, R = the generator's resolution.
 """
 
 import hashlib
@@ -21,37 +21,45 @@ from tqdm import tqdm
 
 from common.checkpoints import Checkpoints
 from common.errors import UserError
-from common.prefetch import ahead
+from common.learner import require_finite
+from common.prefetch import prefetch
 from common.seeding import seed_everything
 from datasets.annotations import Samples
-from datasets.sheets import Picture, as_picture, grid
-from teacher.generators.sampling import chunks, floats_of_features, samples_at_once, side_by_side
-from teacher.generators.stylegan2.network import Generator
+from datasets.sheets import ImageArray, grid, to_array
+from teacher.generators.base import (
+    FeatureGenerator,
+    Latents,
+    join,
+    mean_latents,
+    noise_names,
+    to_device,
+)
+from teacher.generators.image_distance import FeatureMaps, ImageDistance, psnr
+from teacher.generators.sampling import batch_workers, chunks, feature_floats, sample_batch_size
 
-Maps = Callable[[Tensor], Sequence[Tensor]]  # pictures [B, 3, R, R] in [0, 255] -> feature maps
-Guess = Callable[[Tensor], Tensor]  # uint8 pictures [B, 3, R, R] -> one style for each, [B, D]
+Guess = Callable[[Tensor], Tensor]  # uint8 images [B, 3, R, R] -> one code for each, [B, D]
 
-_SIZES = (1, 2, 4, 8)  # at which pictures are compared: full, half, ...
 _COARSE = 8  # side at which a start is looked for
 
 
 @dataclass(frozen=True)
 class InversionConfig:
-    """How pictures are inverted.
+    """How images are inverted.
 
     Args:
-        steps: of the optimiser, at most, for each picture; 0 leaves the start as it is.
-        learning_rate: Adam's, after a linear warm-up over a twentieth of the steps and before a cosine to zero
-            over the last quarter.
-        random_starts: random faces among which the start is looked for.
-        space: a style for every layer (w+), or one for all (w).
-        perceptual_weight: weight of the distance in feature maps, where a network is given.
-        mean_weight: weight of the squared distance from w to its mean; larger is more face-like and less
-            alike.
-        noise_learning_rate: Adam's for the noise inputs; 0 keeps the checkpoint's constant noise.
-        noise_regularisation: weight of what keeps the noise noise, not a copy of the picture.
-        patience: the decay of the rate begins early once this many steps have brought no picture of a batch
-            nearer by a thousandth; 0 for never.
+        steps: optimiser steps for each image, at most; 0 leaves the start as it is.
+        learning_rate: Adam's peak learning rate, after a linear warm-up over a twentieth of the steps
+            and before a cosine to zero over the last quarter.
+        random_starts: random samples among which the start is looked for.
+        space: w+ for a code of its own for every layer, w for one that all layers share.
+        perceptual_weight: weight of the distance in feature maps, where a network is given for it.
+        mean_weight: weight of the squared distance of a code from the mean sample's; more makes the
+            result more like a face and less like the image.
+        noise_learning_rate: Adam's peak learning rate for the noise inputs; 0 keeps the constant ones.
+        noise_regularisation: weight of what keeps the noise inputs from copying the image.
+        patience: steps without any image of the batch coming nearer by a thousandth, after which the
+            learning rate begins to fall; 0 for never.
+        seed: seed of the random starts.
     """
 
     steps: int = 300
@@ -68,18 +76,19 @@ class InversionConfig:
     def __post_init__(self) -> None:
         if self.steps < 0 or self.random_starts < 0:
             raise UserError(
-                f"inversion.steps is {self.steps} and inversion.random_starts {self.random_starts}; neither can be "
-                "negative."
+                f"inversion.steps is {self.steps} and inversion.random_starts is {self.random_starts}; "
+                "neither can be negative."
             )
 
 
 class Inverted(NamedTuple):
-    """Samples that hold the given pictures and the latents found for them.
+    """What an inversion found.
 
     Attributes:
+        samples: the given images with the latents found for them.
         drawn: what the generator draws from these latents, uint8 [N, 3, R, R].
         psnr: of each in dB, [N].
-        seconds: for each picture, in batches that suit the device.
+        seconds: for an image, in batches that suit the device.
     """
 
     samples: Samples
@@ -87,162 +96,150 @@ class Inverted(NamedTuple):
     psnr: Tensor
     seconds: float
 
-    def sheet(self, shown: int = 12) -> Picture:
-        """The first pictures beside what the generator draws instead."""
-        columns = {"picture": self.samples.images[:shown], "drawn again": self.drawn[:shown]}
-        return grid({name: [*map(as_picture, images)] for name, images in columns.items()})
+    def sheet(self, shown: int = 12) -> ImageArray:
+        """The first images beside what the generator draws instead."""
+        columns = {"image": self.samples.images[:shown], "drawn again": self.drawn[:shown]}
+        return grid({name: [*map(to_array, images)] for name, images in columns.items()})
 
 
 def invert(
-    generator: Generator,
-    pictures: Tensor,
+    generator: FeatureGenerator,
+    images: Tensor,
     config: InversionConfig,
-    maps: Maps | None = None,
+    maps: FeatureMaps | None = None,
     checkpoints: Checkpoints | None = None,
     guess: Guess | None = None,
 ) -> Inverted:
-    """Find latents for pictures.
+    """Find latents for images.
 
     Args:
-        pictures: uint8 [N, 3, R, R].
-        maps: of a network that sees as people do; the perceptual distance is taken in them.
-        checkpoints: where finished pictures are kept, so that a killed inversion goes on behind them.
-        guess: an encoder's, a start beside the random ones.
+        images: uint8 [N, 3, R, R].
+        maps: of the network in which the perceptual distance is taken.
+        checkpoints: where finished images are kept, so that a killed inversion goes on behind them.
+        guess: an inversion encoder's, a start beside the random ones.
 
     Raises:
         UserError: the loss is not finite.
     """
     inversion = _Inversion(generator, config, maps, guess)
-    task = f"{config} {hashlib.sha256(pictures.numpy().tobytes()).hexdigest()}"
-    state: dict[str, Any] = {"task": task, "done": 0, "seconds": 0.0, "found": {}}
+    task = f"{config} {hashlib.sha256(images.numpy().tobytes()).hexdigest()}"
+    state: dict[str, Any] = {"task": task, "done": 0, "seconds": 0.0, "found": {}, "about": {}}
     if checkpoints and (saved := checkpoints.newest()) and saved["task"] == task:
         state = saved
-    step = max(1, samples_at_once(generator) // 4)  # gradients need room beside the features
-    batches = chunks(generator, range(state["done"], len(pictures)), step)
-    parts = (pictures[numbers].to(generator.w_mean.device) for numbers in batches)
-    bar = tqdm(total=len(pictures), initial=state["done"], desc="invert", unit="img")
-    room = 32 * step * floats_of_features(generator)
+    step = max(1, sample_batch_size(generator) // 4)  # gradients need room beside the features
+    batches = chunks(generator, range(state["done"], len(images)), step)
+    parts = (images[numbers].to(generator.device) for numbers in batches)
+    bar = tqdm(total=len(images), initial=state["done"], desc="invert", unit="img")
+    batch_bytes = 32 * step * feature_floats(generator)
     begun = monotonic()
-    with side_by_side(generator.w_mean.device, room) as (workers, count):
-        for part in ahead(workers, inversion, parts, count):
-            found = state["found"]
-            joined = {k: torch.cat([found[k], v]) if found else v for k, v in part.items()}
-            state |= {"found": joined, "done": len(joined["w"])}
+    with batch_workers(generator.device, batch_bytes) as (workers, count):
+        for latents, about in prefetch(workers, inversion, parts, count):
+            for key, new in (("found", latents), ("about", about)):
+                state[key] = join([state[key], new]) if state[key] else new
+            state["done"] = len(state["about"]["psnr"])
             state["seconds"] += monotonic() - begun
             begun = monotonic()
             if checkpoints:
                 checkpoints.save(state["done"], state)
-            bar.update(len(part["w"]))
-            bar.set_postfix(psnr=f"{joined['psnr'].mean():.1f} dB")
+            bar.update(len(about["psnr"]))
+            bar.set_postfix(psnr=f"{state['about']['psnr'].mean():.1f} dB")
     bar.close()
-    found = state["found"]
-    noise = [found[f"noise{i}"] for i in range(len(generator.noise_shapes))]
-    samples = Samples(found["w"], noise, pictures)
-    return Inverted(samples, found["drawn"], found["psnr"], state["seconds"] / len(pictures))
+    samples, about = Samples(state["found"], images), state["about"]
+    return Inverted(samples, about["drawn"], about["psnr"], state["seconds"] / len(images))
 
 
 class _Inversion:
-    """What all pictures have in common."""
+    """What all images have in common: the generator, its starts, and how a batch is inverted."""
 
     def __init__(
         self,
-        generator: Generator,
+        generator: FeatureGenerator,
         config: InversionConfig,
-        maps: Maps | None,
+        maps: FeatureMaps | None,
         guess: Guess | None,
     ) -> None:
-        self.generator, self.config, self.maps, self.guess = generator, config, maps, guess
+        self.generator, self.config, self.guess = generator, config, guess
+        self.distance = ImageDistance(maps, config.perceptual_weight)
         seed_everything(config.seed)
-        self.noise = generator.constant_noise()
+        z = torch.randn(config.random_starts, generator.z_size)
+        random = generator.latents(generator.inputs_of_z(z), 0.7)
+        self.constant = mean_latents(generator)
+        self.mean = self.constant.pop(generator.code)
+        self.starts = torch.cat([self.mean, random[generator.code]])
         with torch.no_grad():
-            shape = (config.random_starts, generator.config.latent_size)
-            z = torch.randn(shape).to(generator.w_mean.device)
-            random = generator.truncate(generator.mapping(z), 0.7)
-            self.starts = torch.cat([generator.w_mean[None], random])
             some = chunks(generator, range(len(self.starts)))
             self.candidates = torch.cat([_coarse(self._draw(self.starts[n])) for n in some])
 
-    def _draw(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Images [B, 3, R, R] in [-1, 1] of styles [B, D] or [B, L, D]."""
-        if w.ndim == 2:
-            w = w.unsqueeze(1)
-        w = w.expand(-1, self.generator.style_count, -1)
-        return self.generator.synthesis(w, noise or self.noise)[0]
+    def _draw(self, code: Tensor, noise: Latents | None = None) -> Tensor:
+        """Images [B, 3, R, R] in [-1, 1] of codes [B, D] or [B, layers or 1, D]."""
+        return self.generator.synthesise(self._latents(code, noise or {}))[0]
 
-    def __call__(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Invert a batch of pictures; all of the result is on the CPU, picture by picture."""
-        config, generator = self.config, self.generator
-        target = pictures.float() / 127.5 - 1
+    def _latents(self, code: Tensor, noise: Latents) -> Latents:
+        """A code for every layer, also where all share one; all else as in the mean sample."""
+        constant = {k: t.expand(len(code), *t.shape[1:]) for k, t in self.constant.items()}
+        whole = code.expand(len(code), *self.mean.shape[1:])
+        return {self.generator.code: whole} | constant | noise
+
+    def __call__(self, images: Tensor) -> tuple[Latents, dict[str, Tensor]]:
+        """Invert a batch; gives its latents and, as `drawn` and `psnr`, what they draw, on the CPU."""
+        config = self.config
+        targets = images.float() / 127.5 - 1
         with torch.no_grad():
-            truth = self._seen(target)
-            w = self._start(pictures, target, truth)
-        w.requires_grad_(True)
+            target_features = self.distance.features(targets)
+            code = self._start(images, targets, target_features)
+        code.requires_grad_(True)
         moved = bool(config.noise_learning_rate)
-        noise = [n.repeat(len(pictures), 1, 1, 1).requires_grad_(moved) for n in self.noise]
-        groups = [{"params": [w], "peak": config.learning_rate}]
-        groups += [{"params": noise, "peak": config.noise_learning_rate}] if moved else []
+        noise = {
+            name: self.constant[name].repeat(len(images), 1, 1, 1).requires_grad_(moved)
+            for name in noise_names(self.constant)
+        }
+        maps = list(noise.values())
+        groups: list[dict[str, Any]] = [{"params": [code], "peak": config.learning_rate}]
+        groups += [{"params": maps, "peak": config.noise_learning_rate}] if moved else []
         optimiser = torch.optim.Adam(groups)
 
         schedule = _Schedule(config)
         while (share := schedule.share()) is not None:
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * share
-            image = self._draw(w, noise)
-            far = self._distance(image, target, truth)
-            loss = (far + config.mean_weight * (w - generator.w_mean).square().mean((1, 2))).sum()
+            far = self.distance(self._draw(code, noise), targets, target_features)
+            loss = (far + config.mean_weight * self._distance_from_mean(code)).sum()
             if moved:
-                loss = loss + config.noise_regularisation * sum(
-                    _self_likeness(n).sum() for n in noise
-                )
-            if not torch.isfinite(loss):
-                raise UserError(
-                    f"the inversion's loss is {loss.item()} at step {schedule.step}; lower inversion.learning_rate. "
-                    "Pictures that are finished are kept."
-                )
+                likeness = sum(_self_likeness(n).sum() for n in maps)
+                loss = loss + config.noise_regularisation * likeness
+            require_finite(loss, "the inversion", schedule.step, "lower inversion.learning_rate")
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             if moved:
-                _normalise(noise)
+                _normalise(maps)
             schedule.saw(far.detach())
 
         with torch.no_grad():
-            image = self._draw(w, noise).clamp(-1, 1)
-        result = {
-            "w": w.detach().expand(-1, generator.style_count, -1),
-            "drawn": ((image + 1) * 127.5).round().to(torch.uint8),
-            "psnr": psnr(image, pictures),
-            **{f"noise{i}": n.detach() for i, n in enumerate(noise)},
-        }
-        return {key: value.cpu() for key, value in result.items()}
+            drawn = self._draw(code, noise).clamp(-1, 1)
+            latents = to_device(self._latents(code, noise), "cpu")
+        uint8 = ((drawn + 1) * 127.5).round().to(torch.uint8)
+        return latents, {"drawn": uint8.cpu(), "psnr": psnr(drawn, images).cpu()}
 
-    def _start(self, pictures: Tensor, target: Tensor, truth: Sequence[Tensor]) -> Tensor:
-        """Styles [B, L or 1, D] of the nearest random face, or as guessed where that is nearer."""
-        nearest = torch.cdist(_coarse(target), self.candidates).argmin(1)
-        layers = self.generator.style_count if self.config.space == "w+" else 1
-        start = self.starts[nearest].unsqueeze(1).repeat(1, layers, 1)
+    def _distance_from_mean(self, code: Tensor) -> Tensor:
+        """Mean squared distance of codes from the mean sample's, [B]."""
+        mean = self.mean[:, : code.shape[1]] if self.generator.layer_sides else self.mean
+        return (code - mean).square().mean(tuple(range(1, code.ndim)))
+
+    def _start(self, images: Tensor, targets: Tensor, target_features: Sequence[Tensor]) -> Tensor:
+        """Codes of the nearest random samples, or as guessed where that is nearer."""
+        nearest = torch.cdist(_coarse(targets), self.candidates).argmin(1)
+        start = self.starts[nearest]
+        if self.generator.layer_sides and self.config.space == "w":
+            start = start[:, :1].clone()
         if self.guess is None:
             return start
-        guessed = self.guess(pictures).unsqueeze(1).expand_as(start)
-        far = [self._distance(self._draw(w), target, truth) for w in (start, guessed)]
-        return torch.where((far[1] < far[0])[:, None, None], guessed, start)
-
-    def _seen(self, images: Tensor) -> list[Tensor]:
-        """Feature maps whose every pixel has unit length."""
-        if self.maps is None or not self.config.perceptual_weight:
-            return []
-        return [F.normalize(m.float(), dim=1) for m in self.maps((images + 1) * 127.5)]
-
-    def _distance(self, image: Tensor, target: Tensor, truth: Sequence[Tensor]) -> Tensor:
-        """Mean absolute difference at all sizes and the perceptual distance, [B].
-
-        The latter is that of Zhang et al., "The Unreasonable Effectiveness of Deep Features" (2018), with
-        equal weights for all channels.
-        """
-        far = at_all_sizes(image, target)
-        for mine, true in zip(self._seen(image) if truth else (), truth, strict=True):
-            far = far + self.config.perceptual_weight * (mine - true).square().sum(1).mean((1, 2))
-        return far
+        guessed = self.guess(images)
+        if self.generator.layer_sides:
+            guessed = guessed.unsqueeze(1).expand_as(start)
+        far = [self.distance(self._draw(c), targets, target_features) for c in (start, guessed)]
+        nearer = (far[1] < far[0]).view(-1, *[1] * (start.ndim - 1))
+        return torch.where(nearer, guessed, start)
 
 
 class _Schedule:
@@ -273,23 +270,8 @@ class _Schedule:
             self.last = min(self.last, self.step + self.down)
 
 
-def at_all_sizes(image: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of pictures [B, 3, R, R], added up over their sizes, [B]."""
-    far = torch.zeros(len(image), device=image.device)
-    for size in _SIZES:
-        difference = F.avg_pool2d(image, size) - F.avg_pool2d(target, size)
-        far = far + difference.abs().mean((1, 2, 3))
-    return far
-
-
-def psnr(image: Tensor, pictures: Tensor) -> Tensor:
-    """Of images [B, 3, R, R], nominally in [-1, 1], beside uint8 pictures; in dB, [B]."""
-    target = pictures.float() / 127.5 - 1
-    error = (image.clamp(-1, 1) - target).square().mean((1, 2, 3)) / 4  # as on [0, 1]
-    return -10 * error.clamp_min(1e-10).log10()
-
-
 def _coarse(images: Tensor) -> Tensor:
+    """Small copies by which a start is looked for, [B, 3 * 8 * 8]."""
     return F.adaptive_avg_pool2d(images, _COARSE).flatten(1)
 
 

@@ -1,21 +1,20 @@
-"""Generators on disk: our folders, and the files of other systems."""
+"""The table of generator families, and how a generator is read from a folder or file."""
 
 from pathlib import Path
 
 import torch
 
-from common.checkpoints import load_weights, save_weights
 from common.errors import UserError
-from common.files import read_json, write_json
-from common.stage_folder import Result, StageFolder
-from teacher.generators.stylegan2.formats import Checkpoint, read_checkpoint
-from teacher.generators.stylegan2.network import Generator, GeneratorConfig
+from teacher.generators.base import FeatureGenerator, GeneratorFamily
+from teacher.generators.stylegan2 import files as stylegan2
 
-WEIGHTS = "generator.safetensors"
-ARCHITECTURE = "generator.json"
+# A family is asked whether a folder or file is its own; the later lines are asked first.
+GENERATORS: dict[str, GeneratorFamily] = {
+    "stylegan2": stylegan2,
+}
 
 
-def load_generator(path: Path, device: torch.device | str = "cpu") -> Generator:
+def load_generator(path: Path, device: torch.device | str = "cpu") -> FeatureGenerator:
     """Read a generator in float32, frozen, for inference.
 
     Args:
@@ -23,45 +22,13 @@ def load_generator(path: Path, device: torch.device | str = "cpu") -> Generator:
             that `convert` reads.
 
     Raises:
-        UserError: a file is missing or damaged, or a tensor is missing or left over.
+        UserError: it is of no known family, a file is missing or damaged, or a tensor is missing or left
+            over.
     """
-    if path.is_file():
-        return _frozen(from_checkpoint(read_checkpoint(path)), device)
-    try:
-        generator = Generator(GeneratorConfig.from_json(read_json(path / ARCHITECTURE)))
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"{path} does not hold a generator of ours: {error}") from error
-    load_weights(generator, path / WEIGHTS, "copy the whole folder again")
-    return _frozen(generator, device)
-
-
-def _frozen(generator: Generator, device: torch.device | str) -> Generator:
-    return generator.float().eval().requires_grad_(False).to(device)
-
-
-def from_checkpoint(checkpoint: Checkpoint) -> Generator:
-    generator = Generator(checkpoint.config)
-    generator.load_state_dict(checkpoint.weights)
-    return generator
-
-
-def save_generator(generator: Generator, folder: Path, dtype: torch.dtype = torch.half) -> None:
-    """Write the weights and, as JSON, the architecture."""
-    weights = {name: tensor.to(dtype) for name, tensor in generator.state_dict().items()}
-    save_weights(folder / WEIGHTS, weights)
-    write_json(folder / ARCHITECTURE, generator.config.to_json())
-
-
-def convert_checkpoint(folder: StageFolder) -> Result:
-    """Read the input `checkpoint` and write it as a generator folder of ours, in full precision.
-
-    The folder goes by the hash of the file: samples drawn from either may be used with the other.
-    """
-    checkpoint = read_checkpoint(folder.inputs["checkpoint"])
-    save_generator(from_checkpoint(checkpoint), folder.path, torch.float32)
-    size, channels = checkpoint.config.resolution, "-".join(map(str, checkpoint.config.channels))
-    print(f"{checkpoint.origin}, {size} px, channels {channels}")
-    for note in checkpoint.notes:
-        print(f"note: {note}")
-    figures = {"origin": checkpoint.origin, "notes": checkpoint.notes}
-    return Result([WEIGHTS, ARCHITECTURE], figures, same_as=folder.input_hash("checkpoint"))
+    for family in reversed(GENERATORS.values()):
+        if family.claims(path):
+            return family.load(path, torch.device(device))
+    raise UserError(
+        f"{path} holds no generator of a known family ({', '.join(GENERATORS)}); check the option or the "
+        "config that names it."
+    )

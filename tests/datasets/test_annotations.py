@@ -6,7 +6,7 @@ from common.errors import UserError
 from datasets.annotations import pick
 
 
-def test_all_the_first_or_a_random_choice():
+def test_all_the_first_or_a_random_choice() -> None:
     assert pick(5, 0, None) == [0, 1, 2, 3, 4]
     assert pick(5, 2, None) == [0, 1]
     drawn = {tuple(pick(20, 3, seed)) for seed in range(10)}
@@ -15,6 +15,6 @@ def test_all_the_first_or_a_random_choice():
     assert pick(20, 3, 4) == pick(20, 3, 4)
 
 
-def test_more_than_there_are_is_refused():
+def test_more_than_there_are_is_refused() -> None:
     with pytest.raises(UserError, match=r"teacher\.shots is 6, but there are 5 annotated samples"):
         pick(5, 6, None)

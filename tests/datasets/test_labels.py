@@ -1,15 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from common.errors import UserError
-from datasets.labels import LabelSet, read_image, read_mask, write_mask
+from datasets.labels import LabelSet, Mask, read_image, read_mask, write_mask
 from tests.conftest import ROOT
 
 MASK = np.array([[0, 1], [7, 255]], np.uint8)
 
 
-def test_masks_come_back(tmp_path, labels):
+def test_masks_come_back(tmp_path: Path, labels: LabelSet) -> None:
     write_mask(tmp_path / "m.png", MASK, labels)
     assert np.array_equal(read_mask(tmp_path / "m.png", labels, (2, 2)), MASK)
     with Image.open(tmp_path / "m.png") as image:  # any viewer sees the classes' colours
@@ -17,7 +19,7 @@ def test_masks_come_back(tmp_path, labels):
         assert image.convert("RGB").getpixel((1, 0)) == labels.colours[1]
 
 
-def test_paint_shows_ignored_pixels_white(labels):
+def test_paint_shows_ignored_pixels_white(labels: LabelSet) -> None:
     painted = labels.paint(MASK)
     assert painted[1, 1].tolist() == [255, 255, 255]
     assert painted[1, 0].tolist() == list(labels.colours[7])
@@ -26,25 +28,25 @@ def test_paint_shows_ignored_pixels_white(labels):
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (np.zeros((3, 2), np.uint8), "2x3 pixels but its picture is 2x2"),
+        (np.zeros((3, 2), np.uint8), "2x3 pixels but its image is 2x2"),
         (np.array([[0, 8], [0, 0]], np.uint8), "index 8"),
         (np.zeros((2, 2), np.uint8), "all background"),
     ],
 )
-def test_wrong_masks_are_named(tmp_path, labels, mask, message):
+def test_wrong_masks_are_named(tmp_path: Path, labels: LabelSet, mask: Mask, message: str) -> None:
     Image.fromarray(mask).save(tmp_path / "m.png")
     with pytest.raises(UserError, match=message) as caught:
         read_mask(tmp_path / "m.png", labels, (2, 2))
     assert str(tmp_path / "m.png") in str(caught.value)
 
 
-def test_missing_broken_and_colour_masks(tmp_path, labels):
+def test_missing_broken_and_colour_masks(tmp_path: Path, labels: LabelSet) -> None:
     with pytest.raises(UserError, match="does not exist"):
         read_mask(tmp_path / "none.png", labels, (2, 2))
-    (tmp_path / "text.png").write_text("not a picture")
-    with pytest.raises(UserError, match="not a readable picture"):
+    (tmp_path / "text.png").write_text("not an image")
+    with pytest.raises(UserError, match="not a readable image"):
         read_mask(tmp_path / "text.png", labels, (2, 2))
-    with pytest.raises(UserError, match="not a readable picture"):
+    with pytest.raises(UserError, match="not a readable image"):
         read_image(tmp_path / "text.png")
     Image.new("RGB", (2, 2)).save(tmp_path / "rgb.png")
     with pytest.raises(UserError, match="class indices"):
@@ -61,7 +63,7 @@ def test_missing_broken_and_colour_masks(tmp_path, labels):
         ("names: [", "needs"),
     ],
 )
-def test_wrong_label_sets_are_named(tmp_path, text, message):
+def test_wrong_label_sets_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "set.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=message) as caught:
@@ -69,7 +71,7 @@ def test_wrong_label_sets_are_named(tmp_path, text, message):
     assert str(path) in str(caught.value)
 
 
-def test_masks_of_another_label_set_are_read_by_name():
+def test_masks_of_another_label_set_are_read_by_name() -> None:
     nineteen = LabelSet.load(ROOT / "configs/labels/celebamask19.yaml")
     assert len(nineteen) == 19
     places = {}
@@ -84,6 +86,6 @@ def test_masks_of_another_label_set_are_read_by_name():
     assert list(places.values()) == ["background", "eye", "skin"]
 
 
-def test_a_class_without_a_place_is_named(labels):
+def test_a_class_without_a_place_is_named(labels: LabelSet) -> None:
     with pytest.raises(UserError, match="class hat2 has no place"):
         labels.table(("skin", "hat2"))

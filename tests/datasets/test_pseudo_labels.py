@@ -1,8 +1,10 @@
 import io
 import zipfile
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 from PIL import Image
@@ -10,6 +12,7 @@ from PIL import Image
 from common.errors import UserError
 from common.files import write_json
 from datasets.faces import render_faces
+from datasets.labels import LabelSet
 from datasets.pseudo_labels import (
     INDEX,
     Labelled,
@@ -23,14 +26,21 @@ from datasets.pseudo_labels import (
 )
 
 
-def make_store(folder, labels, count=10, per_shard=4, top_k=1, dropped=()):
-    pictures, masks = render_faces(0, torch.arange(count), 16)
+def make_store(
+    folder: Path,
+    labels: LabelSet,
+    count: int = 10,
+    per_shard: int = 4,
+    top_k: int = 1,
+    dropped: Sequence[int] = (),
+) -> list[Labelled]:
+    images, masks = render_faces(0, torch.arange(count), 16)
     planes = 2 * (top_k - 1)
     samples = [
         Labelled(p, m, torch.full_like(m, 5 * i), torch.stack([(m + j) % 8 for j in range(planes)]))
         if planes
         else Labelled(p, m, torch.full_like(m, 5 * i), m.new_empty(0, 16, 16))
-        for i, (p, m) in enumerate(zip(pictures, masks, strict=True))
+        for i, (p, m) in enumerate(zip(images, masks, strict=True))
     ]
     encoded = [encode(i, sample, i / 10, labels) for i, sample in enumerate(samples)]
     for number, first in enumerate(range(0, count, per_shard)):
@@ -41,7 +51,7 @@ def make_store(folder, labels, count=10, per_shard=4, top_k=1, dropped=()):
 
 
 @pytest.mark.parametrize("top_k", [1, 3])
-def test_samples_come_back_in_any_order(tmp_path, labels, top_k):
+def test_samples_come_back_in_any_order(tmp_path: Path, labels: LabelSet, top_k: int) -> None:
     samples = make_store(tmp_path, labels, top_k=top_k)
     store = PseudoLabels(tmp_path)
     assert len(store) == 10
@@ -50,7 +60,9 @@ def test_samples_come_back_in_any_order(tmp_path, labels, top_k):
             assert torch.equal(mine, theirs)
 
 
-def test_dropped_samples_stay_in_the_shards_but_are_not_given(tmp_path, labels):
+def test_dropped_samples_stay_in_the_shards_but_are_not_given(
+    tmp_path: Path, labels: LabelSet
+) -> None:
     samples = make_store(tmp_path, labels, dropped=(0, 5))
     store = PseudoLabels(tmp_path)
     assert len(store) == 8
@@ -59,14 +71,14 @@ def test_dropped_samples_stay_in_the_shards_but_are_not_given(tmp_path, labels):
     assert read_scores(tmp_path, 3) == [i / 10 for i in range(10)]
 
 
-def test_the_most_uncertain_share_is_named_in_order():
+def test_the_most_uncertain_share_is_named_in_order() -> None:
     assert most_uncertain([0.1, 0.9, 0.5, 0.8], 0.5) == [1, 3]
     assert most_uncertain([0.5, 0.5, 0.5, 0.1], 0.25) == [2]
     assert most_uncertain([0.5] * 9, 0.1) == []
     assert most_uncertain([0.5], 0.0) == []
 
 
-def test_soft_labels_are_the_probabilities_within_a_step_of_eight_bits():
+def test_soft_labels_are_the_probabilities_within_a_step_of_eight_bits() -> None:
     torch.manual_seed(0)
     true = torch.randn(2, 5, 4, 4).mul(2).softmax(1)
     shares, classes = true.topk(5, dim=1)
@@ -80,12 +92,12 @@ def test_soft_labels_are_the_probabilities_within_a_step_of_eight_bits():
     stored = (planes[:, 1::2] / 255).sqrt()  # ranked by class; a root flattens them
     softened = torch.zeros_like(true).scatter(1, classes, stored / stored.sum(1, keepdim=True))
     assert torch.allclose(hot, softened, atol=1e-5)
-    mask[0, 0, 0] = 255  # moved in from beyond the picture
+    mask[0, 0, 0] = 255  # moved in from beyond the border
     outside = soft_labels(mask, confidence, runners_up, 5)
     assert outside[0, :, 0, 0].sum() == 0 and outside.isfinite().all()
 
 
-def test_any_tool_can_read_a_shard(tmp_path, labels):
+def test_any_tool_can_read_a_shard(tmp_path: Path, labels: LabelSet) -> None:
     samples = make_store(tmp_path, labels)
     with zipfile.ZipFile(tmp_path / shard_name(1)) as shard:
         assert all(e.compress_type == zipfile.ZIP_STORED for e in shard.infolist())
@@ -94,7 +106,7 @@ def test_any_tool_can_read_a_shard(tmp_path, labels):
     assert np.array_equal(np.array(mask), samples[5].mask.numpy())
 
 
-def test_bytes_depend_on_contents_alone(tmp_path, labels):
+def test_bytes_depend_on_contents_alone(tmp_path: Path, labels: LabelSet) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     make_store(tmp_path / "a", labels)
@@ -103,7 +115,7 @@ def test_bytes_depend_on_contents_alone(tmp_path, labels):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_truncated_and_missing_shards_are_named(tmp_path, labels):
+def test_truncated_and_missing_shards_are_named(tmp_path: Path, labels: LabelSet) -> None:
     make_store(tmp_path, labels)
     path = tmp_path / shard_name(1)
     path.write_bytes(path.read_bytes()[:-300])
@@ -114,7 +126,7 @@ def test_truncated_and_missing_shards_are_named(tmp_path, labels):
         PseudoLabels(tmp_path)
 
 
-def test_a_flipped_byte_inside_is_named(tmp_path, labels):
+def test_a_flipped_byte_inside_is_named(tmp_path: Path, labels: LabelSet) -> None:
     make_store(tmp_path, labels)
     path = tmp_path / shard_name(0)
     content = bytearray(path.read_bytes())
@@ -126,7 +138,7 @@ def test_a_flipped_byte_inside_is_named(tmp_path, labels):
         store[0]
 
 
-def test_a_forked_reader_does_not_disturb_its_parent(tmp_path, labels):
+def test_a_forked_reader_does_not_disturb_its_parent(tmp_path: Path, labels: LabelSet) -> None:
     """Both read the shard that was open before the fork; a shared file position would mix them up."""
     samples = make_store(tmp_path, labels, count=40, per_shard=40)
     store = PseudoLabels(tmp_path)
@@ -139,7 +151,9 @@ def test_a_forked_reader_does_not_disturb_its_parent(tmp_path, labels):
         assert torch.equal(store[39 - number].image, samples[39 - number].image)
 
 
-def test_a_store_of_more_shards_than_a_process_may_open_is_read(tmp_path, labels, monkeypatch):
+def test_a_store_of_more_shards_than_a_process_may_open_is_read(
+    tmp_path: Path, labels: LabelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     samples = make_store(tmp_path, labels, per_shard=1)
     monkeypatch.setattr("datasets.pseudo_labels._OPEN", 3)
     store = PseudoLabels(tmp_path)

@@ -1,6 +1,7 @@
 """CelebAMask-HQ as it is published, and as copies have it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ BOXES = {  # later ones lie over earlier ones
 
 
 @pytest.fixture
-def celebamask(tmp_path):
-    """Pictures of 128 px, masks of 64 px: in the original the sizes differ as well."""
+def celebamask(tmp_path: Path) -> tuple[TestSet, TestSet]:
+    """Images of 128 px, masks of 64 px: in the original the sizes differ as well."""
     theirs = LabelSet.load(NINETEEN)
     for number in (29499, 29500, 29999):
         image = np.full((128, 128, 3), number % 251, np.uint8)
@@ -45,10 +46,12 @@ def celebamask(tmp_path):
     return raw, replace(raw, masks=tmp_path / "palette", layout="plain")
 
 
-def test_raw_layout_and_palette_copies_agree(celebamask, labels):
+def test_raw_layout_and_palette_copies_agree(
+    celebamask: tuple[TestSet, TestSet], labels: LabelSet
+) -> None:
     raw, palette = (read_test_set("t", spec, labels, 64) for spec in celebamask)
     assert raw.about["images"] == 2 and raw.about["split"] == "29500-29999"
-    assert torch.equal(raw.masks, palette.masks) and torch.equal(raw.pictures, palette.pictures)
+    assert torch.equal(raw.masks, palette.masks) and torch.equal(raw.images, palette.images)
     mask = raw.masks[0]
     at = {name: labels.names[mask[y, x]] for name, (y, x) in {
         "skin": (40, 40), "glasses": (28, 40), "hair": (8, 20), "hat": (3, 20), "eye": (23, 17),
@@ -64,25 +67,29 @@ def test_raw_layout_and_palette_copies_agree(celebamask, labels):
 
 
 @pytest.mark.parametrize("glasses", ["eye", "skin"])
-def test_the_published_maps_differ_in_glasses(celebamask, labels, glasses):
+def test_the_published_maps_differ_in_glasses(
+    celebamask: tuple[TestSet, TestSet], labels: LabelSet, glasses: str
+) -> None:
     merges = ROOT / f"configs/labels/face8_glasses_{glasses}.yaml"
     truth = read_test_set("t", replace(celebamask[0], merges=merges), labels, 64)
     assert labels.names[truth.masks[0][28, 40]] == glasses
     assert "eye_g" in truth.about["map"].split(f" as {glasses}")[0]
 
 
-def test_mistakes_are_named(celebamask, labels, tmp_path):
+def test_mistakes_are_named(
+    celebamask: tuple[TestSet, TestSet], labels: LabelSet, tmp_path: Path
+) -> None:
     raw, palette = celebamask
-    (stray := raw.pictures / "cover.png").write_bytes(next(raw.pictures.iterdir()).read_bytes())
+    (stray := raw.images / "cover.png").write_bytes(next(raw.images.iterdir()).read_bytes())
     with pytest.raises(UserError, match="cover is no number, as names of CelebAMask-HQ's"):
         read_test_set("t", replace(raw, first=None, last=None), labels, 64)
     stray.unlink()
-    with pytest.raises(UserError, match="no pictures numbered 5 to 9"):
+    with pytest.raises(UserError, match="no images numbered 5 to 9"):
         read_test_set("t", replace(raw, first=5, last=9), labels, 64)
     (tmp_path / "palette/29500.png").unlink()
     with pytest.raises(UserError, match=r"no mask 29500\.png"):
         read_test_set("t", palette, labels, 64)
-    with pytest.raises(UserError, match="no part of picture 29500"):
+    with pytest.raises(UserError, match="no part of image 29500"):
         read_test_set("t", replace(raw, masks=tmp_path), labels, 64)
     with pytest.raises(UserError, match="other classes than the run"):
         read_test_set("t", replace(raw, merges=NINETEEN), labels, 64)

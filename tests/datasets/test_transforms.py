@@ -2,19 +2,21 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from datasets import Dataset
 from datasets.batches import EndlessBatches
 from datasets.faces import RenderedFaces
+from datasets.pseudo_labels import Labelled
 from datasets.transforms import Augmentation, Augmented, Exact
 from student.data import collate
 
 FACES = Exact(RenderedFaces(0, 16, 32))
 
 
-def augmented(augmentation=None):
+def augmented(augmentation: Augmentation | None = None) -> Augmented:
     return Augmented(FACES, augmentation or Augmentation(), 255, seed=1)
 
 
-def test_augmentation_depends_on_epoch_and_index_alone():
+def test_augmentation_depends_on_epoch_and_index_alone() -> None:
     first, again = augmented()[(0, 3)], augmented().__getitems__([(2, 1), (0, 3)])[1]
     assert torch.equal(first.image, again.image)
     assert torch.equal(first.mask, again.mask)
@@ -23,7 +25,7 @@ def test_augmentation_depends_on_epoch_and_index_alone():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_number_of_workers_changes_nothing(workers):
+def test_the_number_of_workers_changes_nothing(workers: int) -> None:
     order = EndlessBatches(16, 4, 0, 6, seed=0, rank=0, ranks=1)
     loader = DataLoader(augmented(), batch_sampler=order, num_workers=workers, collate_fn=collate)
     plain = [augmented().__getitems__(keys) for keys in order]
@@ -31,18 +33,19 @@ def test_the_number_of_workers_changes_nothing(workers):
         assert torch.equal(batch.image, torch.stack([s.image for s in samples]))
 
 
-def test_mask_and_picture_move_together():
-    """On a picture that is its own mask, geometry alone must keep the two equal."""
+def test_mask_and_image_move_together() -> None:
+    """On an image that is its own mask, geometry alone must keep the two equal."""
 
-    class Squares(torch.utils.data.Dataset):
-        def __len__(self):
+    class Squares(Dataset[Labelled]):
+        def __len__(self) -> int:
             return 1
 
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> Labelled:
             mask = torch.zeros(32, 32, dtype=torch.uint8)
             mask[4:14, 6:20] = 1
             runners_up = torch.stack([mask, mask * 9, mask + 1, mask, mask, mask * 3])
-            return (mask * 200).expand(3, -1, -1), mask, torch.full_like(mask, 255), runners_up
+            image = (mask * 200).expand(3, -1, -1)
+            return Labelled(image, mask, torch.full_like(mask, 255), runners_up)
 
     geometry = Augmentation(
         flip=0.5, shift=0.2, scale=0.2, rotate=30, colour=0, hue=0, blur=0, noise=0, grey=0
@@ -60,7 +63,7 @@ def test_mask_and_picture_move_together():
     assert moved > 10
 
 
-def test_everything_off_leaves_the_sample_alone():
+def test_everything_off_leaves_the_sample_alone() -> None:
     off = Augmentation(flip=0, shift=0, scale=0, rotate=0, colour=0, hue=0, blur=0, noise=0, grey=0)
     sample = augmented(off)[(0, 2)]
     assert torch.equal(sample.image, FACES[2].image)

@@ -3,35 +3,36 @@
 import re
 import shutil
 import statistics
+from pathlib import Path
 
 import pytest
 
 from common.errors import UserError
 from common.files import read_json
-from evaluation.study import Variant, enough_epochs, variants
-from pipeline.config import Config, varied
-from tests.conftest import run_cli
+from pipeline.config import Config
+from pipeline.study import Variant, enough_epochs, variants, varied
+from tests.conftest import Chain, run_cli
 
 
-def test_every_number_of_labels_comes_once_before_any_is_repeated():
+def test_every_number_of_labels_comes_once_before_any_is_repeated() -> None:
     assert variants(2, [1, 3]) == [Variant(1, 0), Variant(3, 0), Variant(1, 1), Variant(3, 1)]
     with pytest.raises(UserError, match="are counts"):
         variants(2, [0, 3])
 
 
 @pytest.mark.parametrize(("labels", "epochs"), [(1, 600), (2, 300), (3, 200), (7, 200)])
-def test_few_labels_are_seen_more_often(labels, epochs):
+def test_few_labels_are_seen_more_often(labels: int, epochs: int) -> None:
     assert enough_epochs(200, 3, labels) == epochs
 
 
-def test_the_first_run_with_the_configs_own_labels_is_the_plain_run():
+def test_the_first_run_with_the_configs_own_labels_is_the_plain_run() -> None:
     config = Config()
     assert varied(config, Variant(3, 0), base=3) == config
     other = varied(config, Variant(5, 1), base=3)
     assert (other.teacher.shots, other.teacher.seed, other.student.seed) == (5, 1, 1)
 
 
-def test_chains_over_draws_and_numbers_of_labels(chain, finished, tmp_path):
+def test_chains_over_draws_and_numbers_of_labels(chain: Chain, tmp_path: Path) -> None:
     command = (
         "compare", "--config", chain.config, "--run.dir", tmp_path, "--repeat", 2, "--shots", "1,2",
         "--teacher.shots_seed", 0, "--student.steps", 3, "--compare.inversion_images", 0,
@@ -44,7 +45,9 @@ def test_chains_over_draws_and_numbers_of_labels(chain, finished, tmp_path):
     assert [len(samples) for samples in taught] == [1, 2, 1, 2]
     epochs = [read_json(folder / n / "teacher/config.json")["config"]["epochs"] for n in names]
     assert epochs == [18, 9, 18, 9]
-    seeds = [read_json(folder / n / "student/config.json")["config"]["seed"] for n in names]
+    seeds = [
+        read_json(folder / n / "student/config.json")["config"]["recipe"]["seed"] for n in names
+    ]
     assert seeds == [0, 0, 1, 1]
 
     summary = read_json(folder / "summary.json")
@@ -52,11 +55,11 @@ def test_chains_over_draws_and_numbers_of_labels(chain, finished, tmp_path):
         row for row in summary["rows"]
         if (row["test_set"], row["model"], row["labelled_samples"]) == ("held_out", "student", 2)
     )  # fmt: skip
-    each = [
+    held_out = [
         read_json(folder / name / "compare/comparison.json")["test_sets"]["held_out"]["models"]
         for name in (names[1], names[3])
     ]
-    each = [rows["student"]["miou"] for rows in each]
+    each = [rows["student"]["miou"] for rows in held_out]
     assert row["each"] == each and each[0] != each[1]
     assert row["mean"] == pytest.approx(statistics.mean(each))
     assert row["deviation"] == pytest.approx(statistics.stdev(each))
@@ -82,7 +85,9 @@ def test_chains_over_draws_and_numbers_of_labels(chain, finished, tmp_path):
     assert read_json(folder / "summary.json")["rows"] == summary["rows"]
 
 
-def test_more_labels_than_there_are_end_the_study_with_a_sentence(chain, tmp_path):
+def test_more_labels_than_there_are_end_the_study_with_a_sentence(
+    chain: Chain, tmp_path: Path
+) -> None:
     made = run_cli("compare", "--config", chain.config, "--run.dir", tmp_path, "--shots", "4")
     assert made.returncode == 2
     assert "teacher.shots is 4, but there are 3 annotated samples" in made.stderr

@@ -1,119 +1,128 @@
-import shutil
+"""What every student must do, whatever its encoder and its decoder."""
 
-import onnx
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
-import timm
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from common.errors import UserError
 from common.files import write_json
-from student.export.deploy import Deployed
-from student.export.graph import run_onnx, run_pt2, to_onnx, trace, write_pt2
-from student.network import ARCHITECTURE, WEIGHTS, NetworkConfig, Student, describe, load_student
+from student.base import NetworkConfig, Student
+from student.decoders import DECODERS
+from student.export.deploy import Deployed, labels_of
+from student.export.formats import EXPORT_FORMATS
+from student.export.graph import trace
+from student.network import ARCHITECTURE, WEIGHTS, build_student, load_student, student_json
 
 
-def compiled(student):
+def compiled(student: Student) -> Callable[[Tensor], Tensor]:
+    """Captured as one graph; by the backend that needs no C++ compiler."""
     torch.compiler.reset()
     return torch.compile(student, backend="aot_eager", fullgraph=True)
 
 
-class EncoderContract:
-    """What every family of encoders must do. Subclasses name one of it."""
+class StudentContract:
+    """Subclasses name an encoder of one family; every decoder is tried on each."""
 
     config: NetworkConfig
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture(scope="class", params=sorted(DECODERS))
     @classmethod
-    def student(cls):
+    def student(cls, request: pytest.FixtureRequest) -> Student:
         torch.manual_seed(0)
-        return Student(cls.config, 5).eval()
+        return build_student(replace(cls.config, decoder=request.param), 5).eval()
 
     @pytest.mark.parametrize("size", [(64, 64), (32, 96), (37, 53), (100, 64)])
-    def test_logits_at_the_pictures_size(self, student, size):
+    def test_logits_at_the_images_size(self, student: Student, size: tuple[int, int]) -> None:
         with torch.no_grad():
             logits = student(torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8))
         assert logits.shape == (1, 5, *size)
         assert logits.isfinite().all()
 
-    def test_pictures_of_a_batch_do_not_mix(self, student):
-        pictures = torch.randint(0, 256, (3, 3, 48, 64), dtype=torch.uint8)
+    def test_images_of_a_batch_do_not_mix(self, student: Student) -> None:
+        images = torch.randint(0, 256, (3, 3, 48, 64), dtype=torch.uint8)
         with torch.no_grad():
-            together, alone = student(pictures), student(pictures[[1]])
+            together, alone = student(images), student(images[[1]])
         assert torch.allclose(together[1], alone[0], atol=1e-4)
 
-    def test_every_parameter_learns(self):
-        student = Student(self.config, 4)
+    @pytest.mark.parametrize("decoder", sorted(DECODERS))
+    def test_every_parameter_learns(self, decoder: str) -> None:
+        student = build_student(replace(self.config, decoder=decoder), 4)
         student(torch.rand(2, 3, 64, 64) * 255).square().mean().backward()
         silent = [n for n, p in student.named_parameters() if p.requires_grad and p.grad is None]
         assert silent == []  # several processes would wait for their gradients
 
-    def test_saved_and_loaded_it_is_the_same(self, student, tmp_path):
+    def test_saved_and_loaded_it_is_the_same(self, student: Student, tmp_path: Path) -> None:
         weights = {k: v.contiguous() for k, v in student.state_dict().items()}
         save_file(weights, tmp_path / WEIGHTS)
-        write_json(tmp_path / ARCHITECTURE, describe(self.config, tuple("abcde"), 64))
+        write_json(tmp_path / ARCHITECTURE, student_json(student.config, tuple("abcde"), 64))
         loaded, about = load_student(tmp_path)
-        pictures = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+        images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
         with torch.no_grad():
-            assert torch.equal(loaded(pictures), student(pictures))
+            assert torch.equal(loaded(images), student(images))
         assert about["resolution"] == 64
 
-    def test_compiled_it_is_the_same(self, student):
-        """Captured as one graph; the backend that needs no C++ compiler."""
-        pictures = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    def test_compiled_it_is_the_same(self, student: Student) -> None:
+        images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
         with torch.no_grad():
-            assert torch.allclose(compiled(student)(pictures), student(pictures), atol=1e-4)
+            assert torch.allclose(compiled(student)(images), student(images), atol=1e-4)
 
-    def test_deployed_it_is_the_same_at_any_size(self, student, tmp_path):
-        """As the stage `export` deploys it, for every runtime."""
+    def test_deployed_it_is_the_same_at_any_size(self, student: Student, tmp_path: Path) -> None:
+        """As the stage `export` deploys it, in every format that is exact."""
         deployed = Deployed(student, 64)
-        program = trace(deployed)
-        onnx.save(to_onnx(program, deployed), tmp_path / "s.onnx")
-        write_pt2(program, tmp_path / "s.pt2")
-        files = (run_onnx(tmp_path / "s.onnx"), run_pt2(tmp_path / "s.pt2"))
+        traced = trace(deployed)
+        exact = [form for form in EXPORT_FORMATS.values() if form.exact]
+        for form in exact:
+            form.write(traced, tmp_path / form.file)
+        files = [form.run(tmp_path / form.file) for form in exact]
         for size in ((3, 64, 64), (1, 64, 64), (1, 1, 90), (2, 131, 70)):
-            pictures = torch.randint(0, 256, (*size, 3), dtype=torch.uint8)
-            mine = deployed(pictures)
+            images = torch.randint(0, 256, (*size, 3), dtype=torch.uint8)
+            mine = labels_of(deployed(images))
             for run in files:
-                assert (run(pictures) == mine).double().mean() > 0.999
+                assert (run(images) == mine).double().mean() > 0.999
 
 
-class TestRegNet(EncoderContract):
+class TestRegNet(StudentContract):
     config = NetworkConfig("regnetx_002", levels=3, decoder_width=8, detail_channels=4)
 
-    def test_compiled_it_takes_other_sizes_too(self, student):
+    def test_compiled_it_takes_other_sizes_too(self, student: Student) -> None:
         fast = compiled(student)
         with torch.no_grad():
             for size in ((64, 64), (40, 72)):
-                pictures = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
-                assert torch.allclose(fast(pictures), student(pictures), atol=1e-4)
+                images = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
+                assert torch.allclose(fast(images), student(images), atol=1e-4)
 
 
-class TestHalfSize(EncoderContract):
-    """The decoder ends at half of the picture's size."""
+class TestHalfSize(StudentContract):
+    """The decoder ends at half of the image's size."""
 
     config = NetworkConfig(
         "regnetx_002", levels=3, decoder_width=8, detail_channels=4, output_stride=2
     )
 
 
-class TestMobileNet(EncoderContract):
+class TestMobileNet(StudentContract):
     config = NetworkConfig(
         "mobilenetv4_conv_small_050", levels=3, decoder_width=8, detail_channels=4
     )
 
 
-class TestConvNeXt(EncoderContract):
+class TestConvNeXt(StudentContract):
     config = NetworkConfig(
         "convnext_atto", levels=3, decoder_width=8, detail_channels=4, output_stride=4
     )
 
 
-class TestVisionTransformer(EncoderContract):
+class TestVisionTransformer(StudentContract):
     config = NetworkConfig("vit_tiny_patch16_224", levels=2, decoder_width=8, detail_channels=4)
 
 
-class TestSwin(EncoderContract):
+class TestSwin(StudentContract):
     """Its maps come channels-last."""
 
     config = NetworkConfig(
@@ -121,72 +130,23 @@ class TestSwin(EncoderContract):
     )
 
 
-def test_levels_of_a_plain_transformer_reach_its_last_block():
-    student = Student(NetworkConfig("vit_tiny_patch16_224", levels=4, decoder_width=8), 2)
-    assert list(student.encoder.out_indices) == [2, 5, 8, 11]
-
-
-@torch.no_grad()
-def test_a_student_may_be_built_where_nothing_learns():
-    assert Student(TestRegNet.config, 4).encoder is not None
-
-
-@pytest.mark.parametrize("encoder", ["levit_128", "hrnet_w18_small", "inception_v3"])
-def test_encoders_of_one_size_or_of_odd_maps_are_refused(encoder):
-    with pytest.raises(UserError, match="cannot be built for pictures of any size"):
-        Student(NetworkConfig(encoder, levels=2), 4)
+SMALL = NetworkConfig("resnet10t", levels=2, decoder_width=8, detail_channels=4)
 
 
 @pytest.mark.parametrize("output_stride", [0, 3, 4])
-def test_an_output_stride_between_the_encoders_is_refused(output_stride):
+def test_an_output_stride_between_the_encoders_is_refused(output_stride: int) -> None:
     with pytest.raises(UserError, match=r"student\.network\.output_stride is .*choose a divisor"):
-        Student(NetworkConfig("regnetx_002", levels=3, output_stride=output_stride), 4)
+        build_student(NetworkConfig("regnetx_002", levels=3, output_stride=output_stride), 4)
 
 
-def test_unknown_encoders_and_levels_are_named():
-    with pytest.raises(UserError, match=r"student\.network\.encoder 'resnet_of_mars'"):
-        Student(NetworkConfig("resnet_of_mars"), 4)
-    with pytest.raises(UserError, match=r"lower student\.network\.levels"):
-        Student(NetworkConfig("resnet10t", levels=9), 4)
+def test_an_unknown_decoder_is_named_beside_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"student\.network\.decoder 'wide_unet'.* narrow_unet"):
+        build_student(replace(SMALL, decoder="wide_unet"), 4)
 
 
-def test_pretrained_weights_without_a_network_end_with_a_remedy(monkeypatch, tmp_path):
-    assert timm.is_model("resnet10t")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"set student\.network\.pretrained false"):
-        Student(NetworkConfig("resnet10t", pretrained=True, levels=2), 4)
-
-
-@pytest.mark.parametrize("encoder", ["timm/resnet50", "s3:resnet50", "local-dir:nowhere"])
-def test_places_that_hold_no_encoder_are_named(encoder):
-    with pytest.raises(UserError, match=rf"student\.network\.encoder '{encoder}'"):
-        Student(NetworkConfig(encoder), 4)
-
-
-def test_weights_in_a_folder_of_ones_own_are_taken_and_not_needed_again(tmp_path):
-    """An exported student is loaded where that folder is not."""
-    given = timm.create_model("resnet10t")
-    timm.models.save_for_hf(given, tmp_path / "given")
-    config = NetworkConfig(
-        f"local-dir:{tmp_path / 'given'}", pretrained=True, levels=2, decoder_width=8
-    )
-    student = Student(config, 5).eval()
-    assert torch.equal(student.encoder.conv1[0].weight, given.conv1[0].weight)
-    shutil.rmtree(tmp_path / "given")
-    save_file(student.state_dict(), tmp_path / WEIGHTS)
-    write_json(tmp_path / ARCHITECTURE, describe(student.config, tuple("abcde"), 64))
-    loaded, about = load_student(tmp_path)
-    assert about["network"]["encoder"] == "resnet10t"
-    pictures = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
-    assert torch.equal(loaded(pictures), student(pictures))
-
-
-@pytest.mark.parametrize("changes", [{"stem_width": 16}, {"act_layer": "silu"}])
-def test_changed_encoders_of_a_folder_are_refused(tmp_path, changes):
-    """Without the folder nobody could build them again."""
-    changed = timm.create_model("resnet10t", **changes)
-    timm.models.save_for_hf(changed, tmp_path, model_args=changes)
-    with pytest.raises(UserError, match="the weights are of a changed resnet10t"):
-        Student(NetworkConfig(f"local-dir:{tmp_path}", pretrained=True, levels=2), 5)
+def test_a_student_of_an_older_version_ends_with_a_remedy(tmp_path: Path) -> None:
+    about: dict[str, Any] = student_json(SMALL, tuple("abc"), 16)
+    about["network"]["width"] = about["network"].pop("decoder_width")
+    write_json(tmp_path / ARCHITECTURE, about)
+    with pytest.raises(UserError, match=r"older version \(it has width\); train the student again"):
+        load_student(tmp_path)

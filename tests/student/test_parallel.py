@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from accelerate import Accelerator
 from timm.layers import BatchNormAct2d
-from torch import nn
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
@@ -25,7 +25,7 @@ from student.parallel import share_batch_norm, total
 from tests.conftest import LABELS
 
 
-def make():
+def make() -> tuple[nn.Sequential, Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(),
@@ -37,7 +37,9 @@ def make():
     return network, images, target, weight
 
 
-def one_step(network, images, target, weight, **sums):
+def one_step(
+    network: nn.Module, images: Tensor, target: Tensor, weight: Tensor, **sums: Any
+) -> float:
     logits = network(images)
     losses = (each(logits, target, weight, 255, **sums) for each in (cross_entropy, dice, lovasz))
     loss = torch.stack([*losses]).sum()
@@ -58,8 +60,8 @@ def work(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def test_two_processes_take_the_step_of_one(tmp_path: Path):
-    mp.spawn(work, (str(tmp_path),), nprocs=2)
+def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
+    spawn(work, (str(tmp_path),), nprocs=2)
     network, *batch = make()
     before = copy.deepcopy(network.state_dict())
     loss = one_step(network, *batch)
@@ -68,14 +70,14 @@ def test_two_processes_take_the_step_of_one(tmp_path: Path):
         assert made["ranks"] == 2
         assert abs(made["loss"] - loss) < 1e-5
         for mine, theirs in zip(made["gradients"], network.parameters(), strict=True):
-            assert torch.allclose(mine, theirs.grad, atol=1e-5)
+            assert theirs.grad is not None and torch.allclose(mine, theirs.grad, atol=1e-5)
         for name, value in network.state_dict().items():
             assert torch.allclose(made["weights"][name], value, atol=1e-5), name
-    assert not torch.equal(network[1].running_mean, before["1.running_mean"])
+    assert not torch.equal(network.state_dict()["1.running_mean"], before["1.running_mean"])
 
 
 class Tiny(Dataset[Any]):
-    """Pictures with ignored pixels and a class that none shows; their number fits no chunk."""
+    """Images with ignored pixels and a class that none shows; their number fits no chunk."""
 
     def __len__(self) -> int:
         return 123
@@ -95,8 +97,8 @@ def guess(labels: LabelSet) -> nn.Module:
 
 
 class Floats(nn.Module):
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return pictures.float() / 128 - 1
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float() / 128 - 1
 
 
 def measure(rank: int, folder: str, port: int) -> None:
@@ -111,11 +113,13 @@ def measure(rank: int, folder: str, port: int) -> None:
     accelerator.end_training()
 
 
-def test_figures_of_two_processes_are_those_of_torchmetrics(labels, tmp_path):
+def test_figures_of_two_processes_are_those_of_torchmetrics(
+    labels: LabelSet, tmp_path: Path
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(measure, (str(tmp_path), port), nprocs=2)
+    spawn(measure, (str(tmp_path), port), nprocs=2)
     items = [Tiny()[i] for i in range(len(Tiny()))]
     truth = torch.stack([item.mask for item in items]).long()
     with torch.no_grad():
@@ -125,10 +129,10 @@ def test_figures_of_two_processes_are_those_of_torchmetrics(labels, tmp_path):
         figures, matrix = torch.load(tmp_path / f"{rank}.pt")
         assert figures["absent"] == [labels.names[7]]
         assert list(figures["iou"].values()) == pytest.approx(oracle[:7].tolist())
-        assert matrix.sum() == (truth != 255).sum()  # every picture once
+        assert matrix.sum() == (truth != 255).sum()  # every image once
 
 
-def test_a_single_process_keeps_the_ordinary_layers():
+def test_a_single_process_keeps_the_ordinary_layers() -> None:
     network = make()[0]
     share_batch_norm(network, torch.device("cpu"))
     assert type(network[1]) is nn.BatchNorm2d

@@ -4,8 +4,10 @@ import torch
 
 from common.stage_folder import artifact_hash
 from datasets.annotations import read_samples
+from datasets.labels import LabelSet
 from teacher.fewshot import FewShotCNN, FewShotConfig
-from teacher.fit import TeacherStage, evaluate_teacher, training_features
+from teacher.fit import Annotated, TeacherStage, evaluate_teacher, training_features
+from teacher.generators.base import channels_of
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import to_uint8
 from tests.conftest import ROOT
@@ -13,30 +15,30 @@ from tests.conftest import ROOT
 ASSETS = ROOT / "assets/faces64"
 
 
-def test_bundled_samples_are_the_bundled_generators(labels):
+def test_bundled_samples_are_the_bundled_generators(labels: LabelSet) -> None:
     generator = load_generator(ASSETS / "generator")
     source = artifact_hash(ASSETS / "generator")
     for name, least in (("annotated_train", 3), ("annotated_test", 100)):
         samples, masks = read_samples(ASSETS / name, labels, source)
         assert len(samples) >= least
         few = samples.take([0, 1, 2])
-        image, _ = generator.synthesis(few.w, few.noise)
+        image, _ = generator.synthesise(few.latents)
         # Another processor may round another way.
         assert (to_uint8(image).int() - few.images.int()).abs().max() <= 1
         assert masks.unique().tolist() == list(range(8))
 
 
-def test_three_masks_teach_more_than_chance(labels):
+def test_three_masks_teach_more_than_chance(labels: LabelSet) -> None:
     """A minute's real training: the teacher must get well on its way."""
     torch.manual_seed(0)
     generator = load_generator(ASSETS / "generator")
     source = artifact_hash(ASSETS / "generator")
     samples, masks = read_samples(ASSETS / "annotated_train", labels, source)
     tests, truths = read_samples(ASSETS / "annotated_test", labels, source)
-    tests, truths = tests.take(list(range(20))), truths[:20]
+    test = Annotated(tests.take(range(20)), truths[:20])
     config = TeacherStage(fresh_noise=True)
-    teacher = FewShotCNN(FewShotConfig(), generator.features, 64, 8)
-    before = evaluate_teacher(generator, teacher, tests, truths, labels)["miou"]
+    teacher = FewShotCNN(FewShotConfig(), channels_of(generator), 64, 8)
+    before = evaluate_teacher(generator, teacher, test, labels)["miou"]
     optimiser = torch.optim.Adam(teacher.parameters(), 1e-3)
     for _ in range(25):
         logits = teacher(training_features(generator, samples, config)).squeeze(1)
@@ -44,6 +46,6 @@ def test_three_masks_teach_more_than_chance(labels):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    after = evaluate_teacher(generator, teacher, tests, truths, labels)["miou"]
+    after = evaluate_teacher(generator, teacher, test, labels)["miou"]
     assert before < 0.15
     assert after > 0.25

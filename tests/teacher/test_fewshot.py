@@ -1,3 +1,5 @@
+"""FewShotCNN: its members, its inputs, and how uncertain it is."""
+
 import copy
 import math
 from dataclasses import replace
@@ -12,14 +14,15 @@ FEATURES = {"4.0": 6, "8.0": 5, "8.1": 4}
 CONFIG = FewShotConfig(widths=(8, 6, 4, 4))
 
 
-def maps(batch=2):
+def maps(batch: int = 2) -> list[torch.Tensor]:
+    """Random feature maps."""
     return [
         torch.randn(batch, c, int(n.split(".")[0]), int(n.split(".")[0]))
         for n, c in FEATURES.items()
     ]
 
 
-def member(ensemble, k, classes=3):
+def member(ensemble: FewShotCNN, k: int, classes: int = 3) -> FewShotCNN:
     """Member number k as a network of its own."""
     config = replace(ensemble.config, members=1)
     alone = FewShotCNN(config, FEATURES, 8, classes)
@@ -28,7 +31,7 @@ def member(ensemble, k, classes=3):
     return alone
 
 
-def test_an_ensemble_is_its_members_side_by_side():
+def test_an_ensemble_is_its_members_side_by_side() -> None:
     torch.manual_seed(0)
     ensemble, features = FewShotCNN(replace(CONFIG, members=3), FEATURES, 8, 3), maps()
     logits = ensemble(features)
@@ -40,7 +43,7 @@ def test_an_ensemble_is_its_members_side_by_side():
     assert torch.allclose(ensemble.probabilities(features), mean, atol=1e-6)
 
 
-def test_members_learn_as_if_they_were_alone():
+def test_members_learn_as_if_they_were_alone() -> None:
     torch.manual_seed(0)
     ensemble, features = FewShotCNN(replace(CONFIG, members=2), FEATURES, 8, 3), maps(1)
     alone, target = member(ensemble, 1), torch.randint(0, 3, (1, 8, 8))
@@ -51,13 +54,13 @@ def test_members_learn_as_if_they_were_alone():
                 torch.nn.functional.cross_entropy(x, target) for x in network(features).unbind(1)
             ]
             optimiser.zero_grad()
-            sum(losses).backward()
+            torch.stack(losses).sum().backward()
             optimiser.step()
     assert torch.allclose(ensemble(features)[:, 1], alone(features)[:, 0], atol=1e-4)
     assert not torch.allclose(ensemble(features)[:, 0], alone(features)[:, 0], atol=0.01)
 
 
-def test_only_the_chosen_features_are_read():
+def test_only_the_chosen_features_are_read() -> None:
     torch.manual_seed(0)
     network, features = FewShotCNN(replace(CONFIG, feature_maps=("8.0",)), FEATURES, 8, 3), maps()
     assert network.first.channels == [5]
@@ -70,14 +73,16 @@ def test_only_the_chosen_features_are_read():
         FewShotCNN(replace(CONFIG, feature_maps=("8.0", "64.0")), FEATURES, 8, 3)
 
 
-def test_dropout_is_for_training_alone():
+def test_dropout_is_for_training_alone() -> None:
     torch.manual_seed(0)
     network, features = FewShotCNN(replace(CONFIG, head_dropout=0.5), FEATURES, 8, 3), maps()
     assert not torch.equal(network.train()(features), network(features))
     assert torch.equal(network.eval()(features), network(features))
 
 
-def test_divergence_is_zero_where_members_agree_and_ln_2_where_two_are_sure_of_the_opposite():
+def test_divergence_is_zero_where_members_agree_and_ln_2_where_two_are_sure_of_the_opposite() -> (
+    None
+):
     agree = torch.tensor([0.7, 0.2, 0.1]).view(1, 1, 3, 1, 1).expand(2, 4, 3, 5, 5)
     assert uncertainty(agree).abs().max() < 1e-6
     opposite = torch.eye(2).view(1, 2, 2, 1, 1)
@@ -87,19 +92,19 @@ def test_divergence_is_zero_where_members_agree_and_ln_2_where_two_are_sure_of_t
     assert uncertainty(some).min() >= 0 and uncertainty(some).max() <= math.log(4)
 
 
-def test_of_a_single_network_the_entropy_counts():
+def test_of_a_single_network_the_entropy_counts() -> None:
     half = torch.tensor([0.5, 0.5]).view(1, 1, 2, 1, 1)
     assert uncertainty(half).item() == pytest.approx(math.log(2))
 
 
-def test_an_image_counts_by_its_worst_pixels():
+def test_an_image_counts_by_its_worst_pixels() -> None:
     pixels = torch.zeros(2, 10, 10)
     pixels[0, 0] = 1.0  # a tenth of the image
     pixels[1] = 0.5
     assert image_score(pixels).tolist() == [1.0, 0.5]
 
 
-def test_balanced_it_learns_as_from_features_of_unit_deviation():
+def test_balanced_it_learns_as_from_features_of_unit_deviation() -> None:
     """And settled it is an ordinary network of the features as they are."""
     torch.manual_seed(0)
     balanced, features = FewShotCNN(CONFIG, FEATURES, 8, 3), maps(1)
@@ -107,7 +112,7 @@ def test_balanced_it_learns_as_from_features_of_unit_deviation():
     features = [f * d[:, None, None] for f, d in zip(features, loud, strict=True)]
     quiet = [f / d[:, None, None] for f, d in zip(features, loud, strict=True)]
     plain, names = copy.deepcopy(balanced), set(balanced.state_dict())
-    balanced.balance(loud)
+    balanced.standardise(loud)
     target = torch.randint(0, 3, (1, 8, 8))
     for network, seen in ((balanced, features), (plain, quiet)):
         optimiser = torch.optim.Adam(network.parameters(), 1e-3, weight_decay=1e-3)
@@ -118,12 +123,12 @@ def test_balanced_it_learns_as_from_features_of_unit_deviation():
             optimiser.step()
     assert torch.allclose(balanced(features), plain(quiet), atol=1e-4)
     expected = balanced(features)
-    balanced.settle()
+    balanced.fold_scale()
     assert set(balanced.state_dict()) == names
     assert torch.allclose(balanced(features), expected, atol=1e-6)
 
 
-def test_silent_channels_do_not_blow_up():
+def test_silent_channels_do_not_blow_up() -> None:
     network = FewShotCNN(CONFIG, FEATURES, 8, 3)
-    network.balance([torch.ones(6), torch.zeros(5), torch.ones(4)])
+    network.standardise([torch.ones(6), torch.zeros(5), torch.ones(4)])
     assert network(maps()).isfinite().all()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from teacher.fewshot import FewShotCNN, FewShotConfig
-from teacher.fit import TeacherStage, clip_members, learn
+from teacher.fit import TeacherStage, clip_members, train_epoch
 
 FEATURES = {"4.0": 6, "8.0": 5}
 CONFIG = FewShotConfig(widths=(8, 6, 4, 4), members=3)
@@ -35,18 +35,18 @@ def loss_after_an_outlier(clip: float) -> float:
     optimiser = torch.optim.Adam(teacher.parameters(), RECIPE.learning_rate)
     recipe, data = replace(RECIPE, grad_clip_norm=clip), shots(4)
     for _ in range(100):
-        learned = learn(teacher, optimiser, recipe, 0, data, 255)
+        learned = train_epoch(teacher, optimiser, recipe, 0, data, 255)
     assert learned < 0.1
     for _ in range(3):
-        learn(teacher, optimiser, recipe, 0, [louder(data[0], 1000)], 255)
-    return learn(teacher, optimiser, recipe, 0, data, 255)
+        train_epoch(teacher, optimiser, recipe, 0, [louder(data[0], 1000)], 255)
+    return train_epoch(teacher, optimiser, recipe, 0, data, 255)
 
 
-def test_an_outlier_does_not_throw_the_teacher_out_of_what_it_has_learned():
+def test_an_outlier_does_not_throw_the_teacher_out_of_what_it_has_learned() -> None:
     assert loss_after_an_outlier(clip=1.0) < math.log(2) < loss_after_an_outlier(clip=0.0)
 
 
-def test_members_are_clipped_each_for_itself():
+def test_members_are_clipped_each_for_itself() -> None:
     torch.manual_seed(0)
     teacher = FewShotCNN(CONFIG, FEATURES, 8, 2)
     ((maps, _),) = shots(1)
@@ -54,7 +54,8 @@ def test_members_are_clipped_each_for_itself():
     (logits * torch.tensor([1e-3, 1.0, 1e3])[:, None, None, None]).square().sum().backward()
 
     def norms() -> torch.Tensor:
-        each = [p.grad.view(3, -1).norm(dim=1) for p in teacher.parameters()]
+        slopes = [p.grad for p in teacher.parameters() if p.grad is not None]
+        each = [slope.view(3, -1).norm(dim=1) for slope in slopes]
         return torch.stack(each).norm(dim=0)
 
     before = norms()

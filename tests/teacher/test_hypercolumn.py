@@ -1,15 +1,19 @@
+"""The convolution over all feature maps at once, against the dense one."""
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from teacher.hypercolumn import HypercolumnConv, upsample
+from teacher.hypercolumn import HypercolumnConv, Interpolation, upsample
 
 SIDES = [(4, 8, 8, 16), (3, 5, 7, 16), (16,), (1, 16, 16), (5, 32, 20)]
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
 @pytest.mark.parametrize("sides", SIDES)
-def test_equals_the_convolution_over_the_concatenation(mode, sides):
+def test_equals_the_convolution_over_the_concatenation(
+    mode: Interpolation, sides: tuple[int, ...]
+) -> None:
     torch.manual_seed(0)
     channels = [3 + i for i in range(len(sides))]
     # More outputs than are made at once.
@@ -34,7 +38,7 @@ def test_equals_the_convolution_over_the_concatenation(mode, sides):
         assert torch.allclose(a, b, atol=1e-10)
 
 
-def test_weights_are_those_of_an_ordinary_convolution():
+def test_weights_are_those_of_an_ordinary_convolution() -> None:
     layer, ordinary = HypercolumnConv([3, 4], 5, 8), torch.nn.Conv2d(7, 5, 3, padding=1)
     ordinary.load_state_dict(layer.state_dict())
     features = [torch.randn(1, 3, 4, 4), torch.randn(1, 4, 8, 8)]
@@ -43,7 +47,7 @@ def test_weights_are_those_of_an_ordinary_convolution():
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
-def test_half_precision_stays_near_the_dense_path_in_full(mode):
+def test_half_precision_stays_near_the_dense_path_in_full(mode: Interpolation) -> None:
     torch.manual_seed(0)
     layer = HypercolumnConv([16, 8, 8], 24, 32, mode)
     features = [torch.randn(2, c, s, s) for c, s in ((16, 8), (8, 16), (8, 32))]

@@ -9,16 +9,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 
 from common.errors import UserError
 from common.files import read_json
+from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels, read_scores, shard_name
 from teacher.fewshot import FewShotCNN, FewShotConfig, image_score, uncertainty
+from teacher.generators.base import channels_of
 from teacher.generators.registry import load_generator
-from teacher.generators.sampling import random_inputs, styles_of
+from teacher.generators.sampling import latents_of_seed
 from teacher.label import Labeller, LabelStage, OnlineSamples, produce
 from tests.conftest import LABELS, ROOT, Chain, environment, ranks, run_cli
 
@@ -42,7 +45,7 @@ def inputs(chain: Chain, run: Path) -> dict[str, Path]:
     return {"generator": chain.generator, "teacher": run / "teacher", "labels": LABELS}
 
 
-def labeller(chain: Chain, run: Path, **options: object) -> Labeller:
+def labeller(chain: Chain, run: Path, **options: Any) -> Labeller:
     config = LabelStage(count=60, batch_size=4, **options)
     return Labeller.load(config, inputs(chain, run), torch.device("cpu"))
 
@@ -60,13 +63,12 @@ def assert_same_labels(mine: Path, theirs: Path) -> None:
         assert (mine / "label" / name).read_bytes() == (theirs / "label" / name).read_bytes()
 
 
-def test_stored_samples_are_what_generator_and_teacher_say(chain, taught):
+def test_stored_samples_are_what_generator_and_teacher_say(chain: Chain, taught: Path) -> None:
     """Sample 13 by hand, from nothing but seed and number."""
     made, store = labeller(chain, taught), PseudoLabels(taught / "label")
     generator, seed = made.generator, LabelStage().seed
     with torch.no_grad():
-        z, noise = random_inputs(generator, seed, [13])
-        image, features = generator.synthesis(styles_of(generator, z, 1.0), noise)
+        image, features = generator.synthesise(latents_of_seed(generator, seed, 1.0)([13]))
         members = made.teacher(features).softmax(2)
     sample = store.sample(13)
     shown = ((image[0] + 1) * 127.5).round().clamp(0, 255)
@@ -80,7 +82,7 @@ def test_stored_samples_are_what_generator_and_teacher_say(chain, taught):
     assert read_scores(taught / "label", 8)[13] == pytest.approx(score, abs=1e-5)
 
 
-def test_the_most_uncertain_tenth_is_dropped(taught):
+def test_the_most_uncertain_tenth_is_dropped(taught: Path) -> None:
     scores, store = read_scores(taught / "label", 8), PseudoLabels(taught / "label")
     dropped = read_json(taught / "label/pseudo_labels.json")["dropped"]
     assert len(dropped) == 6 and len(store) == 54
@@ -89,17 +91,21 @@ def test_the_most_uncertain_tenth_is_dropped(taught):
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_any_number_of_processes_makes_the_same_bytes(chain, taught, tmp_path, processes):
+def test_any_number_of_processes_makes_the_same_bytes(
+    chain: Chain, taught: Path, tmp_path: Path, processes: int
+) -> None:
     label_again(chain, taught, tmp_path, ranks(processes))
     assert read_json(tmp_path / "label/manifest.json")["processes"] == processes
     assert_same_labels(tmp_path, taught)
 
 
-def test_the_number_of_threads_changes_no_byte(tmp_path, labels):
+def test_the_number_of_threads_changes_no_byte(tmp_path: Path, labels: LabelSet) -> None:
     """At a real size: small sums are never split among threads."""
     generator = load_generator(ROOT / "assets/faces64/generator")
     torch.manual_seed(0)
-    teacher = FewShotCNN(FewShotConfig(), generator.features, 64, 8).eval().requires_grad_(False)
+    teacher = (
+        FewShotCNN(FewShotConfig(), channels_of(generator), 64, 8).eval().requires_grad_(False)
+    )
     made = Labeller(LabelStage(count=12, shard_size=12), generator, teacher, labels)
     threads, shards = torch.get_num_threads(), []
     for count in (1, 2, 3):
@@ -112,7 +118,9 @@ def test_the_number_of_threads_changes_no_byte(tmp_path, labels):
     assert shards[0] == shards[1] == shards[2]
 
 
-def test_killed_at_ten_random_moments_it_loses_and_changes_nothing(chain, taught, tmp_path):
+def test_killed_at_ten_random_moments_it_loses_and_changes_nothing(
+    chain: Chain, taught: Path, tmp_path: Path
+) -> None:
     shutil.copytree(taught / "teacher", tmp_path / "teacher")
     command = [
         sys.executable, str(ROOT / "train.py"), "label", "--config", str(chain.config),
@@ -148,7 +156,9 @@ def test_killed_at_ten_random_moments_it_loses_and_changes_nothing(chain, taught
     assert not list(tmp_path.glob("label/.*partial"))
 
 
-def test_a_set_that_the_disk_has_no_room_for_is_refused_first(chain, taught, tmp_path):
+def test_a_set_that_the_disk_has_no_room_for_is_refused_first(
+    chain: Chain, taught: Path, tmp_path: Path
+) -> None:
     shutil.copytree(taught / "teacher", tmp_path / "teacher")
     made = run_cli(
         "label", "--config", chain.config, "--run.dir", tmp_path, "--teacher.network.members", 2,
@@ -160,7 +170,9 @@ def test_a_set_that_the_disk_has_no_room_for_is_refused_first(chain, taught, tmp
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(chain, taught, tmp_path):
+def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(
+    chain: Chain, taught: Path, tmp_path: Path
+) -> None:
     shutil.copytree(taught / "teacher", tmp_path / "teacher")
     shutil.copytree(taught / "label", tmp_path / "label")
     for name in ("manifest.json", shard_name(5), "pseudo_labels.json"):
@@ -177,7 +189,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(chain, taught, tmp_p
     assert_same_labels(tmp_path, taught)
 
 
-def test_samples_made_online_are_the_stored_ones(chain, taught):
+def test_samples_made_online_are_the_stored_ones(chain: Chain, taught: Path) -> None:
     online = OnlineSamples(labeller(chain, taught, top_k=3))
     store = PseudoLabels(taught / "label")
     numbers = [41, 3, 3, 17, 58]
@@ -188,17 +200,19 @@ def test_samples_made_online_are_the_stored_ones(chain, taught):
         assert mine.runners_up.shape == theirs.runners_up.shape
 
 
-def test_impossible_options_are_refused(chain, taught):
-    with pytest.raises(UserError, match=r"label\.drop is 1\.0"):
+def test_impossible_options_are_refused(chain: Chain, taught: Path) -> None:
+    with pytest.raises(UserError, match=r"label\.drop_uncertain is 1\.0"):
         LabelStage(drop_uncertain=1.0)
-    for name in ("count", "per_shard", "top_k"):
+    for name in ("count", "shard_size", "top_k"):
         with pytest.raises(UserError, match=rf"label\.{name} is 0; it is a count"):
-            LabelStage(**{name: 0})
+            LabelStage(**cast(dict[str, Any], {name: 0}))
     with pytest.raises(UserError, match=r"label\.top_k is 9, but the label set has 8 classes"):
         labeller(chain, taught, top_k=9)
 
 
-def test_a_teacher_of_another_generator_is_refused(chain, taught, tmp_path):
+def test_a_teacher_of_another_generator_is_refused(
+    chain: Chain, taught: Path, tmp_path: Path
+) -> None:
     shutil.copytree(taught / "teacher", tmp_path / "teacher")
     about = json.loads((tmp_path / "teacher/teacher.json").read_text())
     about["features"]["16.1"] += 1
@@ -207,12 +221,12 @@ def test_a_teacher_of_another_generator_is_refused(chain, taught, tmp_path):
         labeller(chain, tmp_path)
 
 
-def test_a_teacher_of_other_classes_is_refused(chain, taught, tmp_path):
+def test_a_teacher_of_other_classes_is_refused(chain: Chain, taught: Path, tmp_path: Path) -> None:
     shutil.copytree(taught / "teacher", tmp_path / "teacher")
     about = json.loads((tmp_path / "teacher/teacher.json").read_text())
     about["classes"][-1] = "hat"
     (tmp_path / "teacher/teacher.json").write_text(json.dumps(about))
     with pytest.raises(
-        UserError, match=r"this teacher tells .*hat apart, the label set of the run"
+        UserError, match=r"this teacher was trained for classes .*hat; the run's label set"
     ):
         labeller(chain, tmp_path)

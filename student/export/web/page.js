@@ -1,4 +1,4 @@
-// The student in a browser. A picture becomes RGB as `student.predict` makes it, the network's label map
+// The student in a browser. An image becomes RGB as `student.predict` makes it, the network's label map
 // is drawn over it in the classes' colours, and saved as the same palette PNG that Python writes.
 
 const LARGEST = 2048; // pixels of a side; more is neither seen on a screen nor by the network
@@ -8,7 +8,7 @@ const get = (id) => document.getElementById(id);
 const { names, colours, resolution } = JSON.parse(get("labels").textContent);
 const shown = names.map((_, index) => index > 0); // background is left clear
 const rows = names.map(addRow);
-const picture = get("picture").getContext("2d", { alpha: false, willReadFrequently: true });
+const image = get("image").getContext("2d", { alpha: false, willReadFrequently: true });
 const overlay = get("overlay").getContext("2d");
 let result = null; // { labels, width, height, name }
 let stream = null; // of the camera, while it is live
@@ -35,8 +35,8 @@ async function load() {
   ort.env.wasm.wasmBinary = (await unpacked("binary")).buffer;
   const session = await ort.InferenceSession.create(await unpacked("model"));
   const run = async (rgb, width, height) => {
-    const pictures = new ort.Tensor("uint8", rgb, [1, height, width, 3]);
-    const { labels } = await session.run({ pictures }, ["labels"]);
+    const images = new ort.Tensor("uint8", rgb, [1, height, width, 3]);
+    const { labels } = await session.run({ images }, ["labels"]);
     return labels.data;
   };
   await run(new Uint8Array(3 * resolution ** 2), resolution, resolution); // the first takes longer
@@ -50,12 +50,12 @@ network.then(() => say("Ready."), (error) => {
     : `The network cannot be started here (${error.message ?? error}).`, true);
 });
 
-// ---- from a picture to its parts
+// ---- from an image to its parts
 
 /** Segment what is on the canvas, and draw that unless something newer was asked for meanwhile. */
 async function segment(mine, name) {
-  const { width, height } = picture.canvas;
-  const pixels = picture.getImageData(0, 0, width, height).data;
+  const { width, height } = image.canvas;
+  const pixels = image.getImageData(0, 0, width, height).data;
   const rgb = new Uint8Array(width * height * 3);
   for (let i = 0, o = 0; i < pixels.length; i += 4) {
     rgb[o++] = pixels[i];
@@ -74,23 +74,23 @@ async function segment(mine, name) {
   drawShares();
 }
 
-/** Draw a source on the picture's canvas, on white as in Python, and set the stage for it. */
+/** Draw a source on the image's canvas, on white as in Python, and set the stage for it. */
 function show(source, cut, width, height, mirrored) {
-  for (const { canvas } of [picture, overlay]) {
+  for (const { canvas } of [image, overlay]) {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     canvas.hidden = false;
   }
-  picture.fillStyle = "white";
-  picture.fillRect(0, 0, width, height);
-  picture.imageSmoothingQuality = "high";
-  picture.drawImage(source, ...cut, 0, 0, width, height);
+  image.fillStyle = "white";
+  image.fillRect(0, 0, width, height);
+  image.imageSmoothingQuality = "high";
+  image.drawImage(source, ...cut, 0, 0, width, height);
   get("stage").style.setProperty("--ratio", width / height);
   get("stage").classList.remove("empty");
   get("stage").classList.toggle("mirrored", mirrored);
   get("size").textContent = `${width} × ${height} px`;
 }
 
-async function openPicture(file) {
+async function openImage(file) {
   stopCamera();
   const mine = ++turn;
   let bitmap;
@@ -98,7 +98,7 @@ async function openPicture(file) {
     // As Pillow does: turned as EXIF says, colour profiles left alone.
     bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
   } catch {
-    say(`${file.name} cannot be read as a picture here; JPEG, PNG and WebP can.`, true);
+    say(`${file.name} cannot be read as an image here; JPEG, PNG and WebP can.`, true);
     return;
   }
   if (mine !== turn) return;
@@ -118,7 +118,7 @@ async function openPicture(file) {
   }
 }
 
-/** The parts of the picture before. */
+/** The parts of the image before. */
 function forget() {
   result = null;
   overlay.clearRect(0, 0, overlay.canvas.width, overlay.canvas.height);
@@ -177,7 +177,7 @@ async function startCamera() {
   }
 }
 
-/** The last picture stays, with its parts. */
+/** The last image stays, with its parts. */
 function stopCamera() {
   if (!stream) return;
   stream.getTracks().forEach((track) => track.stop());
@@ -262,12 +262,12 @@ const choose = () => get("file").click();
 get("choose").addEventListener("click", choose);
 stage.addEventListener("click", () => stage.classList.contains("empty") && choose());
 get("file").addEventListener("change", ({ target }) => {
-  if (target.files[0]) openPicture(target.files[0]);
+  if (target.files[0]) openImage(target.files[0]);
   target.value = ""; // so that the same file can be chosen again
 });
 get("example").addEventListener("click", () => {
   const bytes = Uint8Array.from(atob(get("sample").textContent), (letter) => letter.charCodeAt(0));
-  openPicture(new File([bytes], "example.png", { type: "image/png" }));
+  openImage(new File([bytes], "example.png", { type: "image/png" }));
 });
 get("camera").addEventListener("click", () => (stream ? stopCamera() : startCamera()));
 get("save").addEventListener("click", saveMask);
@@ -275,13 +275,13 @@ get("opacity").addEventListener("input", ({ target }) => {
   get("overlay").style.opacity = target.value / 100;
   get("percent").textContent = `${target.value} %`;
 });
-// The whole page takes a drop, so that a near miss does not leave it for the picture.
+// The whole page takes a drop, so that a near miss does not leave it for the image.
 document.addEventListener("dragover", (event) => { event.preventDefault(); stage.classList.add("over"); });
 document.addEventListener("dragleave", () => stage.classList.remove("over"));
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   stage.classList.remove("over");
   const [file] = event.dataTransfer.files;
-  if (file) openPicture(file);
-  else say("That was no file; save the picture first, then drop it here.", true);
+  if (file) openImage(file);
+  else say("That was no file; save the image first, then drop it here.", true);
 });

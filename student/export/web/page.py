@@ -1,4 +1,4 @@
-"""Writes the page: one file that holds all it needs, since a page opened from a disk may read no other."""
+"""The page for browsers, in one file: a page that is opened from a disk may read no other."""
 
 import base64
 import gzip
@@ -48,7 +48,7 @@ def write_page(folder: Path, runtime: Runtime) -> list[str]:
         resolution=labels["resolution"],
         runtime=f"{PACKAGE} {VERSION}",
         licence=next(iter(texts.values())).read_text().strip(),
-        example=_text(_first_picture(folder / "expected.npz")),
+        example=_text(_first_image(folder / "expected.npz")),
         files={
             "model": _packed((folder / "student.onnx").read_bytes()),
             "script": _packed(runtime.script),
@@ -60,10 +60,10 @@ def write_page(folder: Path, runtime: Runtime) -> list[str]:
     return [*LICENCES, PAGE]
 
 
-def _first_picture(path: Path) -> bytes:
-    """A picture of the kind that the student knows, as PNG: for visitors who have none at hand."""
+def _first_image(path: Path) -> bytes:
+    """An image of the kind that the student knows, as PNG: for visitors who have none at hand."""
     with np.load(path) as expected, io.BytesIO() as made:
-        Image.fromarray(expected["pictures"][0]).save(made, format="PNG")
+        Image.fromarray(expected["images"][0]).save(made, format="PNG")
         return made.getvalue()
 
 

@@ -1,11 +1,11 @@
-"""Adaptive discriminator augmentation, for generators of few photographs.
+"""Adaptive discriminator augmentation (ADA), for generators trained on few photographs.
 
 After Karras et al., "Training Generative Adversarial Networks with Limited Data" (2020), appendix B:
-pixel blitting, geometry and colour, each transformation with probability p, on everything that the
-discriminator sees; p follows the share of real pictures that it calls real. Unlike the paper, pictures
-are resampled bilinearly and mirrored at the border, without the wavelet filters.
+pixel blitting, geometry and colour, each transformation with probability p, on all images that the
+discriminator sees; p follows the share of real images that it classifies as real. Unlike in the paper,
+images are resampled bilinearly and mirrored at the border, without wavelet filters.
 
-Shapes: B = pictures, H, W = pixels.
+Shapes: B = images, H, W = pixels.
 """
 
 import math
@@ -16,24 +16,25 @@ from torch import Tensor
 
 
 class Adaptation:
-    """The probability p, steered so that the discriminator does not learn the set by heart.
+    """The probability p, adapted so that the discriminator does not learn the images by heart.
 
     Args:
-        target: mean sign of the discriminator's output on real pictures that is aimed at.
-        images: real pictures shown while p goes from zero to one at full speed.
+        target: mean sign of the discriminator's logits on real images that is aimed at.
+        images: real images in which p can go from zero to one.
+        p: the probability at the beginning.
     """
 
     def __init__(self, target: float, images: int, p: float = 0.0) -> None:
         self.target, self.images, self.p = target, images, p
 
-    def follow(self, sign: float, shown: int) -> None:
-        """Take in the mean sign over `shown` real pictures."""
-        step = shown / self.images
+    def follow(self, sign: float, seen: int) -> None:
+        """Adapt p to the mean sign of the logits of `seen` real images."""
+        step = seen / self.images
         self.p = min(max(self.p + math.copysign(step, sign - self.target), 0.0), 1.0)
 
 
 def augment(images: Tensor, p: float) -> Tensor:
-    """Transform pictures [B, 3, H, W] in [-1, 1], each in its own way; draws from the global state."""
+    """Transform images [B, 3, H, W] in [-1, 1], each independently; draws from the global random state."""
     if p <= 0:
         return images
     with torch.autocast(images.device.type, enabled=False):  # coordinates need full precision
@@ -41,7 +42,7 @@ def augment(images: Tensor, p: float) -> Tensor:
 
 
 def _when(p: float, batch: int, value: Tensor, otherwise: float) -> Tensor:
-    """`value` [B] where dice fall so, else the value that changes nothing."""
+    """`value` [B] with probability p, otherwise the value that changes nothing."""
     chosen = torch.rand(batch, device=value.device) < p
     return torch.where(chosen, value, torch.full_like(value, otherwise))
 
@@ -67,7 +68,7 @@ def _move(images: Tensor, p: float) -> Tensor:
 
     # Geometry.
     size = _when(p, batch, torch.exp2(normal(0.2)), 1.0)
-    p_turn = 1 - math.sqrt(1 - p)  # of two rotations, one at least happens with probability p
+    p_turn = 1 - math.sqrt(1 - p)  # at least one of two rotations then has probability p
     first = _when(p_turn, batch, uniform(-math.pi, math.pi), 0.0)
     stretch = _when(p, batch, torch.exp2(normal(0.2)), 1.0)
     second = _when(p_turn, batch, uniform(-math.pi, math.pi), 0.0)

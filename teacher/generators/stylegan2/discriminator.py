@@ -1,17 +1,17 @@
-"""The StyleGAN2 discriminator (residual, with minibatch standard deviation)."""
+"""The StyleGAN2 discriminator: residual blocks and minibatch standard deviation (Karras et al., 2020)."""
 
 import math
 
 import torch.nn.functional as F
 from torch import Tensor, cat, nn, randn
 
-from teacher.generators.stylegan2.network import EqualLinear, low_pass_kernel, lrelu
+from teacher.generators.stylegan2.layers import EqualLinear, low_pass_kernel, lrelu
 
 _GROUP = 4  # samples that share one standard deviation
 
 
 class EqualConv(nn.Module):
-    """Convolution with equalised learning rate; `down` halves the size behind a low-pass."""
+    """Convolution with equalised learning rate; `down` halves the size, after a low-pass filter."""
 
     kernel: Tensor
 
@@ -36,7 +36,7 @@ class EqualConv(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block that halves the size."""
+    """Residual block that halves the size: two convolutions, and a 1x1 convolution as the skip."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

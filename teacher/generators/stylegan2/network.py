@@ -9,17 +9,23 @@ are named by resolution and position: 4.0, 8.0, 8.1, 16.0, 16.1, ...; style k be
 to-RGB layers take the style of the layer that follows them.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-_LRELU_GAIN = math.sqrt(2)
+from common.seeding import seed_everything
+from teacher.generators.base import FeatureMap, Latents, inputs_by_number, noise_names
+from teacher.generators.stylegan2.layers import (
+    EqualLinear,
+    SynthesisLayer,
+    ToRGB,
+    UpsampleRGB,
+    lrelu,
+)
 
 
 @dataclass(frozen=True)
@@ -56,115 +62,6 @@ class GeneratorConfig:
         return GeneratorConfig(**(values | {"channels": tuple(values["channels"])}))
 
 
-def lrelu(x: Tensor) -> Tensor:
-    """Leaky ReLU that keeps the variance of a unit normal."""
-    return F.leaky_relu(x, 0.2) * _LRELU_GAIN
-
-
-def limit(x: Tensor, bound: float | None) -> Tensor:
-    return x if bound is None else x.clamp(-bound, bound)
-
-
-class EqualLinear(nn.Module):
-    """Linear layer with equalised learning rate: unit-variance weights, scaled when used."""
-
-    def __init__(self, inputs: int, outputs: int, bias: float = 0.0, rate: float = 1.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
-        self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
-        self.scale, self.rate = rate / math.sqrt(inputs), rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
-
-
-def low_pass_kernel(channels: int) -> Tensor:
-    """The filter [1, 3, 3, 1] in both directions for a depthwise convolution, [C, 1, 4, 4]; sums to one."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-    return torch.outer(taps, taps).repeat(channels, 1, 1, 1)
-
-
-class UpsampleRGB(nn.Module):
-    """Twice the size by the low-pass filter, for the image that the skips add up."""
-
-    kernel: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("kernel", 4 * low_pass_kernel(3), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.kernel.to(x.dtype), stride=2, padding=1, groups=3)
-
-
-class ModulatedConv(nn.Module):
-    """Convolution whose weights a style scales per input channel, then normalises per output.
-
-    Scaling the activations on both sides of one shared convolution is the same function as a
-    convolution with per-sample weights, and runs as one dense kernel on every device.
-    """
-
-    kernel: Tensor
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, w_dim: int, up: bool, demodulate: bool
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
-        self.affine = EqualLinear(w_dim, inputs, bias=1.0)
-        self.scale = 1 / math.sqrt(inputs * kernel * kernel)
-        self.padding, self.demodulate = kernel // 2, demodulate
-        self.up = up
-        if up:
-            self.register_buffer("kernel", 4 * low_pass_kernel(outputs), persistent=False)
-
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        style = self.affine(w)
-        weight = self.weight * self.scale
-        x = x * style[:, :, None, None].to(x.dtype)
-        if self.up:
-            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-            x = F.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
-        else:
-            x = F.conv2d(x, weight, padding=self.padding)
-        if self.demodulate:
-            power = style.square() @ weight.square().sum((2, 3)).t()
-            x = x * torch.rsqrt(power + 1e-8)[:, :, None, None].to(x.dtype)
-        return x
-
-
-class SynthesisLayer(nn.Module):
-    """Modulated convolution, noise, bias, activation: one feature map."""
-
-    def __init__(
-        self, inputs: int, outputs: int, resolution: int, config: GeneratorConfig, up: bool
-    ) -> None:
-        super().__init__()
-        self.conv = ModulatedConv(inputs, outputs, 3, config.w_dim, up, demodulate=True)
-        self.noise_strength = nn.Parameter(torch.zeros(()))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
-        self.clamp = config.clamp
-
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
-        x = self.conv(x, w)
-        x = x + noise.to(x.dtype) * self.noise_strength
-        return limit(lrelu(x + self.bias[:, None, None]), self.clamp)
-
-
-class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to the image, not demodulated."""
-
-    def __init__(self, inputs: int, config: GeneratorConfig) -> None:
-        super().__init__()
-        self.conv = ModulatedConv(inputs, 3, 1, config.w_dim, up=False, demodulate=False)
-        self.bias = nn.Parameter(torch.zeros(3))
-        self.clamp = config.clamp
-
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return limit(self.conv(x, w) + self.bias[:, None, None], self.clamp)
-
-
 class Generator(nn.Module):
     """StyleGAN2: z -> w (`mapping`), w and noise -> image and features (`synthesis`)."""
 
@@ -173,20 +70,22 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        channels = config.channels
+        channels, common = config.channels, (config.w_dim, config.clamp)
         self.mapping_layers = nn.ModuleList(
             EqualLinear(config.w_dim if i else config.latent_size, config.w_dim, rate=0.01)
             for i in range(config.mapping_layers)
         )
         self.register_buffer("w_mean", torch.zeros(config.w_dim))
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
-        self.layers = nn.ModuleList([SynthesisLayer(channels[0], channels[0], 4, config, up=False)])
-        self.to_rgb = nn.ModuleList([ToRGB(channels[0], config)])
+        self.layers = nn.ModuleList(
+            [SynthesisLayer(channels[0], channels[0], 4, *common, up=False)]
+        )
+        self.to_rgb = nn.ModuleList([ToRGB(channels[0], *common)])
         for i, (narrow, wide) in enumerate(pairwise(channels)):
             resolution = 8 * 2**i
-            self.layers.append(SynthesisLayer(narrow, wide, resolution, config, up=True))
-            self.layers.append(SynthesisLayer(wide, wide, resolution, config, up=False))
-            self.to_rgb.append(ToRGB(wide, config))
+            self.layers.append(SynthesisLayer(narrow, wide, resolution, *common, up=True))
+            self.layers.append(SynthesisLayer(wide, wide, resolution, *common, up=False))
+            self.to_rgb.append(ToRGB(wide, *common))
         self.upsample = UpsampleRGB()
 
     @property
@@ -200,22 +99,70 @@ class Generator(nn.Module):
         return [(2 ** (2 + (i + 1) // 2),) * 2 for i in range(len(self.layers))]
 
     @property
-    def feature_names(self) -> list[str]:
-        """Names of the feature maps in order: resolution and position, as in `64.0`, `64.1`."""
-        names = ["4.0"]
-        for i in range(len(self.config.channels) - 1):
-            names += [f"{8 * 2**i}.0", f"{8 * 2**i}.1"]
-        return names
-
-    @property
-    def feature_channels(self) -> list[int]:
+    def features(self) -> dict[str, FeatureMap]:
+        """The feature maps by name: resolution and position, as in `64.0`, `64.1`."""
         channels = self.config.channels
-        return [channels[0], *(c for c in channels[1:] for _ in range(2))]
+        maps = {"4.0": FeatureMap(channels[0], 4)}
+        for i, count in enumerate(channels[1:]):
+            side = 8 * 2**i
+            maps |= {f"{side}.{k}": FeatureMap(count, side) for k in range(2)}
+        return maps
 
     @property
-    def features(self) -> dict[str, int]:
-        """Channels of the feature maps by name, in order."""
-        return dict(zip(self.feature_names, self.feature_channels, strict=True))
+    def resolution(self) -> int:
+        """Side of the images."""
+        return self.config.resolution
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.w_mean.device
+
+    @property
+    def z_size(self) -> int:
+        """Length of z."""
+        return self.config.latent_size
+
+    @property
+    def code(self) -> str:
+        """Name of the styles among the latents: `w`, [N, L, D]."""
+        return "w"
+
+    @property
+    def layer_sides(self) -> list[int]:
+        """Side at which each style acts; the last one colours the image."""
+        return [*(side for _, side in self.features.values()), self.resolution]
+
+    def random_inputs(self, seed: int, numbers: Sequence[int]) -> Latents:
+        """z [N, z_size] and noise inputs [N, 1, r, r] of samples of a seed, on the CPU.
+
+        Noise is rounded to half precision, so that files may keep it so and give it back exactly.
+        """
+
+        def draw(state: torch.Generator) -> Latents:
+            z = torch.randn(self.z_size, generator=state)
+            noise = [torch.randn(1, *s, generator=state) for s in self.noise_shapes]
+            return {"z": z} | {f"noise.{k}": n.half().float() for k, n in enumerate(noise)}
+
+        return inputs_by_number(seed, numbers, draw)
+
+    def inputs_of_z(self, z: Tensor) -> Latents:
+        """The given z with the checkpoint's constant noise."""
+        noise = {
+            f"noise.{k}": n.expand(len(z), -1, -1, -1) for k, n in enumerate(self.constant_noise())
+        }
+        return {"z": z} | noise
+
+    @torch.no_grad()
+    def latents(self, inputs: Latents, psi: float) -> Latents:
+        """Truncated styles w, one for every layer [N, L, D], and the noise inputs as they are."""
+        moved = {name: t.to(self.device, non_blocking=True) for name, t in inputs.items()}
+        w = self.truncate(self.mapping(moved.pop("z")), psi)
+        return {"w": w.unsqueeze(1).repeat(1, self.style_count, 1)} | moved
+
+    def synthesise(self, latents: Latents) -> tuple[Tensor, list[Tensor]]:
+        """Images and feature maps of latents."""
+        return self.synthesis(latents["w"], [latents[name] for name in noise_names(latents)])
 
     def mapping(self, z: Tensor) -> Tensor:
         """[B, latent_size] normal -> [B, w_dim] in w."""
@@ -264,3 +211,11 @@ class Generator(nn.Module):
         """[B, latent_size] -> image and w, for training."""
         w = self.mapping(z)
         return self.synthesis(w, noise)[0], w
+
+
+@torch.no_grad()
+def mean_latent(generator: Generator, seed: int, count: int = 4096) -> Tensor:
+    """Mean of `count` mapped latents, [D]."""
+    seed_everything(seed)
+    z = torch.randn(count, generator.z_size, device=generator.device)
+    return generator.mapping(z).mean(0)

@@ -1,8 +1,8 @@
-"""Read the pickles that generators are passed round in, without running any code of theirs.
+"""Read pickles of generators without running code from them.
 
-A pickle is a program that may call any function of any module. Here a file may name only what real
-generator files name, and every name stands for a piece of ours that holds data and does nothing. A
-name beyond the list, or data that contradicts itself, refuses the file.
+A pickle is a program that may call any function of any module. Here it may name only what real generator
+files name, and each name stands for a class or function of ours that holds data and does nothing else. A
+file that names anything else, or whose data contradict themselves, is refused.
 """
 
 import io
@@ -10,8 +10,7 @@ import math
 import pickle
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,17 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.errors import UserError
-
 _NUMBERS = "?bBhHiIlLqQefd"  # the dtypes, by their characters, that arrays in a file may have
 
 
 class Refusal(Exception):
-    """What is wrong with a file; becomes a UserError that names it."""
+    """Why a file is refused; becomes a UserError that names the file."""
 
 
 class PlainDict(dict[Any, Any]):
-    """Stands for a dictionary with attributes; keeps the items only."""
+    """Stands for a dictionary with attributes; keeps only the items."""
 
     __slots__ = ()
 
@@ -124,7 +121,7 @@ class LazyTensor:
 
 
 class _Known:
-    """A function that files may call. It takes no state, so that no file can change it."""
+    """A function that files may call. It refuses a state, so that no file can change it."""
 
     __slots__ = ("call",)
 
@@ -176,29 +173,11 @@ class _Reader(pickle.Unpickler):
         raise Refusal("it refers to data outside of it")
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong inside into one sentence that names the file.
+def read_pickle(path: Path) -> Any:
+    """The data of a pickle: built-in types, `Record`, `Array`, `LazyTensor`.
 
     Raises:
-        UserError: the file cannot be read, is damaged, or is refused.
+        Refusal: it names something unknown or contradicts itself; any other exception: it is damaged.
     """
-    try:
-        yield
-    except (UserError, KeyboardInterrupt):
-        raise
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
-    except Refusal as error:
-        raise UserError(f"{path} is not loaded: {error}.") from error
-    except Exception as error:  # a damaged file can fail in any way
-        raise UserError(
-            f"{path} is damaged or holds no generator ({type(error).__name__}: {error}); copy or "
-            "download it again."
-        ) from error
-
-
-def read_pickle(path: Path) -> Any:
-    """The data of a pickle: built-in types, `Record`, `Array`, `LazyTensor`. Use within `reading`."""
     with path.open("rb") as file:
         return _Reader(file, encoding="latin1").load()

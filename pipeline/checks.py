@@ -1,0 +1,66 @@
+"""What a stage checks before long work, and what is added to a finished one."""
+
+import torch
+from accelerate import PartialState
+
+from common.errors import UserError
+from common.stage_folder import CONFIG, StageFolder
+from datasets.labels import LabelSet
+from evaluation.references import check_annotator
+from evaluation.rivals import try_rival
+from evaluation.rows import OWN_ROWS
+from pipeline.config import Config
+from pipeline.inputs import need, resolve
+from student.export.graph import check_exportable
+from student.export.stage import add_page, has_page
+from student.export.web.runtime import fetch_runtime
+from student.network import load_maps
+
+
+def check_student(config: Config) -> None:
+    """A warning for an option that this student ignores."""
+    if config.student.source == "online" and config.label.drop_uncertain:
+        PartialState().print(
+            "warning: label.drop_uncertain is ignored: online, the most uncertain samples cannot be "
+            "known first"
+        )
+
+
+def check_export(config: Config) -> None:
+    """A student that is not trained yet can be exported, and its page can be made."""
+    if not (config.run.dir / "student" / CONFIG).exists():
+        check_exportable(config.student.network, len(LabelSet.load(config.sources.labels)))
+    if config.export.web and PartialState().is_main_process:
+        fetch_runtime()  # npm keeps what it has
+
+
+def add_page_if_asked(config: Config, folder: StageFolder) -> None:
+    """Add the page for browsers to a finished export."""
+    if config.export.web and PartialState().is_main_process and not has_page(folder.path):
+        add_page(folder, fetch_runtime())
+
+
+def check_perfect_teacher(config: Config) -> None:
+    """The annotator has the run's classes."""
+    annotator = need(resolve(config), "annotator").path
+    check_annotator(annotator, LabelSet.load(config.sources.labels))
+
+
+def check_compare(config: Config) -> None:
+    """There is a test set, and what the comparison is given from elsewhere can be used.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not config.has_test_set:
+        raise UserError(
+            "there is no test set: name sources.test_annotations or sources.test_sets, or raise "
+            "compare.held_out_images."
+        )
+    for name, path in config.sources.rivals.items():
+        if name in OWN_ROWS:
+            raise UserError(f"sources.rivals: {name} is a row of its own; choose another name.")
+        try_rival(path, LabelSet.load(config.sources.labels))
+    settings = config.compare
+    for network in filter(None, (settings.perceptual_network, settings.frozen_features.encoder)):
+        load_maps(network, torch.device("cpu"))

@@ -1,0 +1,169 @@
+"""A generator and its discriminator while they learn from each other: losses and updates of one step.
+
+After Karras et al. (2020): non-saturating logistic loss (Goodfellow et al., 2014), lazy R1 regularisation
+(Mescheder et al., 2018), Adam with betas (0, 0.99), a moving average of the generator's weights.
+
+Shapes: B = images per step of this process, R = resolution, D = length of w.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import Tensor, nn
+
+from common.seeding import seed_everything
+from teacher.generators.stylegan2.ada import Adaptation, augment
+from teacher.generators.stylegan2.discriminator import Discriminator
+from teacher.generators.stylegan2.network import Generator
+from teacher.generators.stylegan2.options import GeneratorStage
+
+Losses = dict[str, Tensor]  # name in the metrics -> a number
+
+
+class Adversaries:
+    """Both networks, their optimisers and the moving average: everything that a training goes on from.
+
+    Attributes:
+        average: the moving average of the generator, which is the result.
+    """
+
+    def __init__(self, config: GeneratorStage, device: torch.device) -> None:
+        self.config, self.device = config, device
+        seed_everything(config.seed)  # every process begins with the same weights
+        self.generator = Generator(config.network).to(device)
+        self.discriminator = Discriminator(config.network.channels).to(device)
+        self.average = Generator(config.network).to(device).requires_grad_(False)
+        self.average.load_state_dict(self.generator.state_dict())
+        for network in (self.generator, self.discriminator, self.average):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.adaptation = Adaptation(config.ada_target, config.ada_images)
+        self.optimise_g = torch.optim.Adam(
+            _groups(self.generator, config), config.learning_rate, (0.0, 0.99), eps=1e-8
+        )
+        lazy = config.r1_every / (config.r1_every + 1)  # R1's updates are more steps of Adam
+        self.optimise_d = torch.optim.Adam(
+            self.discriminator.parameters(),
+            config.discriminator_learning_rate * lazy,
+            (0.0, 0.99**lazy),
+            eps=1e-8,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process goes on from."""
+        return {
+            "p": self.adaptation.p,
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "average": self.average.state_dict(),
+            "optimise_g": self.optimise_g.state_dict(),
+            "optimise_d": self.optimise_d.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.adaptation.p = state["p"]
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.average.load_state_dict(state["average"])
+        self.optimise_g.load_state_dict(state["optimise_g"])
+        self.optimise_d.load_state_dict(state["optimise_d"])
+
+    def step(self, real: Tensor, step: int) -> Losses:
+        """Learn from real images [B, 3, R, R] in [-1, 1]; draws from the global random state."""
+        real = augment(real, self.adaptation.p)
+
+        # The generator runs once for both updates.
+        with self._autocast():
+            z = torch.randn(len(real), self.config.network.latent_size, device=self.device)
+            fake, w = self.generator(z, self.generator.random_noise(len(real)))
+            fake = augment(fake, self.adaptation.p)
+
+        losses = self._update_discriminator(real, fake.detach())
+        if step % self.config.r1_every == 0:
+            losses |= self._penalise_slope(real)
+        losses |= self._update_generator(fake)
+        self._update_average(w, step)
+        return losses
+
+    def _update_discriminator(self, real: Tensor, fake: Tensor) -> Losses:
+        """Discriminator: logits of real images up, of generated ones down."""
+        with self._autocast():
+            score_fake, score_real = self.discriminator(fake), self.discriminator(real)
+            loss = F.softplus(score_fake).mean() + F.softplus(-score_real).mean()
+        losses = {"loss/d": loss, "score/real": score_real.mean(), "score/fake": score_fake.mean()}
+        _update(self.discriminator, self.optimise_d, loss)
+        if self.config.ada:
+            sign = reduce(score_real.detach().sign().float().mean(), "mean")
+            self.adaptation.follow(float(sign), self.config.batch_size)
+            losses["augment/p"] = torch.tensor(self.adaptation.p, device=self.device)
+        return losses
+
+    def _penalise_slope(self, real: Tensor) -> Losses:
+        """R1: the squared gradient of the logits at real images. Done seldom, so it weighs more."""
+        real.requires_grad_(True)
+        (slope,) = torch.autograd.grad(self.discriminator(real).sum(), real, create_graph=True)
+        penalty = slope.square().sum((1, 2, 3)).mean()
+        loss = penalty * (self.config.r1_gamma / 2 * self.config.r1_every)
+        _update(self.discriminator, self.optimise_d, loss)
+        return {"loss/r1": penalty}
+
+    def _update_generator(self, fake: Tensor) -> Losses:
+        """Generator: logits of its images up."""
+        self.discriminator.requires_grad_(False)
+        with self._autocast():
+            loss = F.softplus(-self.discriminator(fake)).mean()
+        _update(self.generator, self.optimise_g, loss)
+        self.discriminator.requires_grad_(True)
+        return {"loss/g": loss}
+
+    def _update_average(self, w: Tensor, step: int) -> None:
+        """Moving averages of w [B, D] and of the weights; short at first, to forget the start."""
+        mean_w = reduce(w.detach().float().mean(0), "mean")
+        self.generator.w_mean.lerp_(mean_w, 0.002 if step > 1000 else 0.02)
+        seen = (step + 1) * self.config.batch_size
+        half_life = min(self.config.ema_images, max(seen * 0.05, 1))
+        _follow(self.average, self.generator, 0.5 ** (self.config.batch_size / half_life))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
+        )
+
+
+def _groups(generator: Generator, config: GeneratorStage) -> list[dict[str, Any]]:
+    """Parameters by learning rate."""
+    strengths = [layer.get_parameter("noise_strength") for layer in generator.layers]
+    others = [p for name, p in generator.named_parameters() if not name.endswith("noise_strength")]
+    return [
+        {"params": others},
+        {"params": strengths, "lr": config.learning_rate * config.noise_lr_factor},
+    ]
+
+
+def _update(network: nn.Module, optimiser: torch.optim.Adam, loss: Tensor) -> None:
+    """One optimiser step on the gradients averaged over processes.
+
+    They are averaged here and not by DistributedDataParallel, which does not support a network that runs
+    several times per backward pass, nor R1's second derivative.
+    """
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if PartialState().num_processes > 1:
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        flat = reduce(torch.cat([g.flatten() for g in gradients]), "mean")
+        for gradient, part in zip(
+            gradients, flat.split([g.numel() for g in gradients]), strict=True
+        ):
+            gradient.copy_(part.view_as(gradient))
+    optimiser.step()
+
+
+@torch.no_grad()
+def _follow(average: Generator, generator: Generator, keep: float) -> None:
+    for mean, current in zip(average.parameters(), generator.parameters(), strict=True):
+        mean.lerp_(current, 1 - keep)
+    for kept, latest in zip(average.buffers(), generator.buffers(), strict=True):
+        kept.copy_(latest)

@@ -1,0 +1,74 @@
+"""Options of the stage `generator`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from common.errors import UserError, require_counts
+from teacher.generators.stylegan2.network import GeneratorConfig
+
+
+@dataclass(frozen=True)
+class GeneratorStage:
+    """Stage `generator`: train a StyleGAN2 on unlabelled photographs, or on rendered faces.
+
+    Args:
+        network: architecture of the generator; the discriminator has the same widths.
+        images: length of the training, in real images seen by the discriminator.
+        batch_size: images per step over all processes; a multiple of four for each process.
+        seed: seed of the rendered faces, of the initial weights and of every step.
+        learning_rate: Adam's learning rate of the generator. The paper's 0.002 is for millions of images; a
+            training of some hundred thousand needs more.
+        discriminator_learning_rate: Adam's learning rate of the discriminator. Twice the generator's
+            (Heusel et al., 2017) lets it learn enough on small batches.
+        noise_lr_factor: learning rate of the noise strengths, as a share of `learning_rate`. They are
+            single numbers: at the full rate the noise drowns the image.
+        r1_gamma: weight of the R1 penalty (Mescheder et al., 2018).
+        r1_every: steps between two R1 updates.
+        ema_images: half-life of the moving average of the weights, in images.
+        precision: number format of the convolutions, float32 (no) or bfloat16; R1 is always float32.
+        log_every: images between two lines of metrics.
+        save_every: images between two checkpoints, each with a sheet of samples.
+        workers: processes that load photographs or render faces.
+        flip: probability that a photograph is mirrored.
+        ada: augmentation of all images that the discriminator sees, for few photographs, so that it does
+            not learn them by heart (Karras et al., 2020).
+        ada_target: mean sign of the discriminator's output on real images that the augmentation aims at.
+        ada_images: images in which the augmentation probability can go from zero to one.
+        frechet_network: encoder of the Fréchet distance to the real images: a finished student folder, or
+            the name of a timm model with pretrained weights. None for no measurement.
+        frechet_every: images between two measurements of the Fréchet distance.
+        frechet_images: real and generated images, of each so many, in a measurement.
+    """
+
+    network: GeneratorConfig = GeneratorConfig()
+    images: int = 200_000
+    batch_size: int = 32
+    seed: int = 0
+    learning_rate: float = 4e-3
+    discriminator_learning_rate: float = 8e-3
+    noise_lr_factor: float = 0.02
+    r1_gamma: float = 0.05
+    r1_every: int = 16
+    ema_images: float = 8_000
+    precision: Literal["no", "bf16"] = "bf16"
+    log_every: int = 1_600
+    save_every: int = 8_000
+    workers: int = 1
+    flip: float = 0.5
+    ada: bool = False
+    ada_target: float = 0.6
+    ada_images: int = 200_000
+    frechet_network: str | None = None
+    frechet_every: int = 40_000
+    frechet_images: int = 2_000
+
+    def __post_init__(self) -> None:
+        require_counts(
+            "generator", self,
+            "batch_size", "r1_every", "log_every", "save_every", "frechet_every", "frechet_images",
+        )  # fmt: skip
+        if self.images < self.batch_size:
+            raise UserError(
+                f"generator.images is {self.images}, less than a batch ({self.batch_size}): say how many "
+                "it learns from, as in --generator.images 200000."
+            )

@@ -1,0 +1,101 @@
+"""A generator from photographs, through the command line."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from datasets.faces import render_faces
+from datasets.photographs import Photographs
+from tests.conftest import run_cli
+from train import main
+
+OPTIONS = [
+    "--generator.network.channels", "[8,8,8]", "--generator.network.latent_size", "8",
+    "--generator.batch_size", "8", "--generator.images", "96", "--generator.log_every", "16",
+    "--generator.save_every", "32", "--generator.workers", "0", "--generator.ada", "true",
+    "--generator.ada_images", "100",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for i, face in enumerate(render_faces(1, torch.arange(20), 24)[0]):
+        image = Image.fromarray(face.permute(1, 2, 0).numpy())
+        image.resize((30 + i, 24)).save(folder / f"{i}.{'jpg' if i % 2 else 'png'}")
+    (folder / "broken.png").write_bytes(b"\x89PNG nothing more")
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_photographs_train_a_generator_with_augmentation(photos: Path, tmp_path: Path) -> None:
+    made = run_cli("generator", "--sources.photographs", photos, "--run.dir", tmp_path, *OPTIONS)
+    assert made.returncode == 0, made.stderr
+    assert "20 photographs" in made.stdout and "1 left out" in made.stdout
+    assert "broken.png is not a readable image" in made.stdout
+    logged = rows(tmp_path / "generator")
+    assert logged[-1]["step"] == 96
+    strengths = [row["augment/p"] for row in logged]
+    assert max(strengths) > 0 and len(set(strengths)) > 1
+    assert (tmp_path / "generator/generator.safetensors").exists()
+    assert not (tmp_path / "generator/checkpoints").exists()
+
+
+def test_a_killed_run_goes_on_the_same(photos: Path, tmp_path: Path) -> None:
+    """Stopped half-way by a shorter budget's checkpoint: augmentation and order are taken up."""
+    for name in ("whole", "parts"):
+        arguments = ["--sources.photographs", str(photos), "--run.dir", str(tmp_path / name)]
+        if name == "parts":
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("teacher.generators.stylegan2.training.draw_sheet", _stop)
+                with pytest.raises(_Stopped):
+                    main(["generator", *arguments, *OPTIONS])
+            assert (tmp_path / "parts/generator/checkpoints/photographs.bytes").exists()
+        assert main(["generator", *arguments, *OPTIONS]) == 0
+    whole, parts = ((tmp_path / n / "generator/generator.safetensors") for n in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+
+
+class _Stopped(Exception):
+    pass
+
+
+def _stop(*_: object, **__: object) -> None:
+    raise _Stopped
+
+
+def test_zip_files_and_too_few_images(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.write(photos / "0.png", "0.png")
+        archive.write(photos / "1.jpg", "1.jpg")
+    images = Photographs(tmp_path / "photos.zip", 16, tmp_path / "packed.bytes")
+    assert len(images) == 2 and images[0, 1].shape == (3, 16, 16)
+    (tmp_path / "one").mkdir()
+    (photos / "0.png").rename(tmp_path / "one/0.png")
+    try:
+        options = ["--sources.photographs", str(tmp_path / "one"), "--run.dir", str(tmp_path / "r")]
+        assert main(["generator", *options, *OPTIONS]) == 2
+        assert "1 readable images" in capsys.readouterr().err
+    finally:
+        (tmp_path / "one/0.png").rename(photos / "0.png")
+
+
+def test_frechet_distance_in_the_features_of_a_student(
+    photos: Path, tmp_path: Path, student_folder: Path
+) -> None:
+    arguments = ["--generator.frechet_network", str(student_folder)]
+    arguments += ["--generator.frechet_every", "32", "--generator.frechet_images", "20"]
+    arguments += ["--sources.photographs", str(photos), "--run.dir", str(tmp_path)]
+    assert main(["generator", *arguments, *OPTIONS]) == 0
+    measured = [row["frechet"] for row in rows(tmp_path / "generator") if "frechet" in row]
+    assert len(measured) == 3 and min(measured) > 0
