@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common.confusion import predicted_miou
 from common.files import read_json
 from common.stage_folder import artifact_hash
-from datasets.annotations import read_samples
+from datasets.annotations import read_annotated
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
 from student.network import load_student, predictor
@@ -113,7 +113,7 @@ def run_way(name: str, seed: int, out: Path, threads: int) -> dict[str, float]:
         return {f"{row}_{test}": miou for test, rows in tests.items() for row, miou in rows.items()}
     labels = LabelSet.load(ROOT / "configs/labels/face8.yaml")
     source = artifact_hash(DEMO / "generator")
-    samples, masks = read_samples(DEMO / "annotated_test", labels, source)
+    samples, masks = read_annotated(DEMO / "annotated_test", labels, source)
     teacher = read_json(run / "teacher/manifest.json")["figures"]["generated"]["miou"]
     student = predictor(load_student(run / "student")[0])
     return {

@@ -62,10 +62,11 @@ def main() -> None:
     began = time.monotonic()
     peak = peak_of(
         "teacher", *source, "--sources.annotations", drawn, "--run.dir", options.out / "run",
-        "--run.overwrite", "true", "--teacher.epochs", 1, "--teacher.dice_weight", 1, "--teacher.fresh_noise",
-        "true", "--teacher.network.channel_dropout", 0.2, "--teacher.network.members", options.members,
+        "--run.overwrite", "true", "--teacher.epochs", 1, "--teacher.dice_weight", 1,
+        "--teacher.fresh_noise", "true", "--teacher.network.channel_dropout", 0.2,
+        "--teacher.network.members", options.members,
     )  # fmt: skip
-    features = sum(generator.feature_channels)
+    features = sum(channels for channels, _ in generator.features.values())
     result = {
         "size": options.size,
         "samples": options.samples,

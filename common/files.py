@@ -18,8 +18,12 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, sync: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path`; what is written there appears whole or not at all.
+
+    Args:
+        sync: wait until the disk has it, so that a power cut leaves no empty file; slow for many small
+            ones.
 
     Raises:
         UserError: the disk is full.
@@ -33,8 +37,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         mode = partial.stat().st_mode
         yield partial
         partial.chmod(mode)  # some writers let nobody else read their files
-        with partial.open("rb+") as handle:
-            os.fsync(handle.fileno())
+        if sync:
+            with partial.open("rb+") as handle:
+                os.fsync(handle.fileno())
         partial.replace(path)
     except Exception as error:  # writers of other languages have errors of their own
         if not _is_full_disk(error):

@@ -1,5 +1,7 @@
 """What options may hold beyond plain values."""
 
+from typing import Any
+
 from common.errors import UserError
 
 
@@ -18,3 +20,17 @@ def read_numbers(text: str, option: str) -> list[int]:
     if not numbers:
         raise UserError(f"{option} {text} names no number.")
     return numbers
+
+
+def require_counts(options: str, config: Any, *names: str) -> None:
+    """Check that fields of a config are counts.
+
+    Args:
+        options: what stands before the names on the command line, as in `teacher`.
+
+    Raises:
+        UserError: one of them is below 1.
+    """
+    for name in names:
+        if (value := getattr(config, name)) < 1:
+            raise UserError(f"{options}.{name} is {value}; it is a count, 1 at least.")

@@ -169,8 +169,8 @@ class StageFolder:
             time.sleep(1)
         if not (self.path / CONFIG).exists():
             raise UserError(
-                f"process {state.process_index} cannot see {self.path}: with several machines, run.dir must "
-                "be on storage that all of them share."
+                f"process {state.process_index} cannot see {self.path}: with several machines, run.dir "
+                "must be on storage that all of them share."
             )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

@@ -74,7 +74,7 @@ def _compact(latent: Tensor) -> Tensor:
     return (half if torch.equal(half.float(), latent) else latent).contiguous()
 
 
-def read_unlabelled(folder: Path) -> tuple[Samples, dict[str, Any]]:
+def read_samples(folder: Path) -> tuple[Samples, dict[str, Any]]:
     """Samples as they were drawn, and their index: `generator` (its hash), `count`, `origin`.
 
     Raises:
@@ -92,14 +92,14 @@ def read_unlabelled(folder: Path) -> tuple[Samples, dict[str, Any]]:
     return Samples(latents, torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)), index
 
 
-def read_samples(folder: Path, labels: LabelSet, generator_hash: str) -> tuple[Samples, Tensor]:
+def read_annotated(folder: Path, labels: LabelSet, generator_hash: str) -> tuple[Samples, Tensor]:
     """Samples and their masks, uint8 [N, R, R], checked.
 
     Raises:
         UserError: a file is missing or damaged, a mask is wrong, or the samples were drawn from
             another generator, so that their features cannot be made again.
     """
-    samples, index = read_unlabelled(folder)
+    samples, index = read_samples(folder)
     if index["generator"] != generator_hash:
         raise UserError(
             f"{folder} was drawn from another generator (hash {index['generator'][:12]}, now "
@@ -117,12 +117,12 @@ def count_samples(folder: Path) -> int:
     return int(read_json(folder / INDEX)["count"])
 
 
-def pick(count: int, shots: int, draw: int | None) -> list[int]:
+def choose_shots(count: int, shots: int, seed: int | None) -> list[int]:
     """Numbers of the samples to learn from, of `count` annotated ones.
 
     Args:
         shots: how many; 0 for all.
-        draw: seed of a random choice; none for the first ones, the most valuable where `sample --choose`
+        seed: of a random choice; none for the first ones, the most valuable where `sample --choose`
             put them in order.
 
     Raises:
@@ -133,13 +133,13 @@ def pick(count: int, shots: int, draw: int | None) -> list[int]:
             f"teacher.shots is {shots}, but there are {count} annotated samples; annotate more, or "
             "lower it (0 takes all)."
         )
-    if draw is None:
+    if seed is None:
         return list(range(shots or count))
-    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(draw))
+    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return sorted(drawn[: shots or count].tolist())
 
 
-def write_annotations(
+def write_annotated(
     folder: Path,
     samples: Samples,
     masks: list[Mask],

@@ -1,9 +1,9 @@
 """Stage `compare`: teacher, student and reference models on the same test sets.
 
 `generated`: annotated samples of the generator, whose features the teacher gets while they are drawn.
-`held_out`: rendered faces. These and the user's test sets no generator made: there the teacher needs GAN
-inversion, which is measured on the first `compare.inversion_images` images of each set, in a table of their
-own, so that all rows of a table are about the same images.
+`held_out`: rendered faces. No generator made these or the images of a user's test sets: there the teacher
+needs GAN inversion, which is measured on the first `compare.inversion_images` images of each set, in a
+table of their own, so that all rows of a table are about the same images.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from common.files import write_json
 from common.stage_folder import Result, StageFolder
-from datasets.annotations import read_samples
+from datasets.annotations import read_annotated
 from datasets.faces import RenderedFaces
 from datasets.sheets import save_sheet
 from datasets.test_sets import Truth, read_test_set
@@ -79,7 +79,7 @@ def _test_sets(
     """Every test set: its name, its content, and the teacher's row where the true features are known."""
     labels, generator = loaded.labels, loaded.generator
     if path := folder.inputs.get("test_annotations"):
-        samples, masks = read_samples(path, labels, loaded.generator_hash)
+        samples, masks = read_annotated(path, labels, loaded.generator_hash)
 
         def from_features(indices: list[int]) -> Tensor:
             return predict_samples(generator, loaded.teacher, samples.take(indices))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from common.files import hash_file
 from common.stage_folder import StageFolder, artifact_hash
-from datasets.annotations import Samples, read_samples
+from datasets.annotations import Samples, read_annotated
 from datasets.labels import LabelSet
 from evaluation.colour_only import fit_colour_only
 from evaluation.frozen_features import fit_frozen_features
@@ -57,7 +57,7 @@ def load_run(folder: StageFolder) -> Loaded:
     inputs, device = folder.inputs, PartialState().device
     labels = LabelSet.load(inputs["labels"])
     generator_hash = artifact_hash(inputs["generator"])
-    samples, masks = read_samples(inputs["annotations"], labels, generator_hash)
+    samples, masks = read_annotated(inputs["annotations"], labels, generator_hash)
     trained_on = learned_from(inputs["teacher"])
     generator = load_generator(inputs["generator"], device)
     return Loaded(

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from common.errors import UserError, require_counts
+from common.errors import UserError
+from common.options import require_counts
 from datasets.test_sets import TestSet
 from evaluation.frozen_features import FrozenFeaturesConfig
 from evaluation.rivals import RIVAL

@@ -23,7 +23,7 @@ from common.errors import UserError
 from common.files import read_json
 from common.stage_folder import Result, StageFolder, artifact_hash
 from datasets import Dataset
-from datasets.annotations import pick, read_samples, read_unlabelled
+from datasets.annotations import choose_shots, read_annotated, read_samples
 from datasets.faces import RenderedFaces
 from datasets.fetch import fetch
 from datasets.labels import LabelSet
@@ -88,8 +88,8 @@ def train_labels_alone(config: LabelsAlone, folder: StageFolder) -> Result:
     """Run the stage; reads the inputs `labels`, `generator` and `annotations`."""
     labels = LabelSet.load(folder.inputs["labels"])
     generator_hash = artifact_hash(folder.inputs["generator"])
-    samples, masks = read_samples(folder.inputs["annotations"], labels, generator_hash)
-    chosen = pick(len(samples), config.shots, config.shots_seed)
+    samples, masks = read_annotated(folder.inputs["annotations"], labels, generator_hash)
+    chosen = choose_shots(len(samples), config.shots, config.shots_seed)
     annotated = Exact(TensorDataset(samples.images[chosen], masks[chosen]))
     return train_network(config.recipe, labels, annotated, annotated, folder)
 
@@ -97,7 +97,7 @@ def train_labels_alone(config: LabelsAlone, folder: StageFolder) -> Result:
 def train_supervised(config: Supervised, folder: StageFolder) -> Result:
     """Run the stage; reads the inputs `labels` and `annotations` (for the side of its images alone)."""
     labels = LabelSet.load(folder.inputs["labels"])
-    size = read_unlabelled(folder.inputs["annotations"])[0].images.shape[-1]
+    size = read_samples(folder.inputs["annotations"])[0].images.shape[-1]
     faces = RenderedFaces(config.seed, config.faces, size, labels=labels)
     batches = (zip(*fetch(faces, indices), strict=True) for indices in _chunks(faces))
     return _train(config.recipe, labels, (map(torch.stack, batch) for batch in batches), folder)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from accelerate.utils import parse_flag_from_env
 
-from common.errors import require_counts
+from common.options import require_counts
 from datasets.transforms import Augmentation
 from student.base import NetworkConfig
 

@@ -13,7 +13,7 @@ from accelerate import PartialState
 from common.checkpoints import Checkpoints
 from common.errors import UserError
 from common.stage_folder import artifact_hash, plain
-from datasets.annotations import INDEX, Samples, read_unlabelled, write_annotations
+from datasets.annotations import INDEX, Samples, read_samples, write_annotated
 from datasets.image_files import centre_square, centre_square_mask, find_images, open_image
 from datasets.labels import LabelSet, Mask
 from datasets.masks import read_masks
@@ -89,7 +89,7 @@ def annotate(path: Path, label_file: Path, options: AnnotateOptions, load_maps: 
         found = _annotated_samples(options, labels)
     else:
         found = _annotated_photographs(path, options, labels, load_maps)
-    report = write_annotations(
+    report = write_annotated(
         options.out, found.samples, found.masks, labels, found.generator, found.origin
     )
     if found.unfinished:
@@ -102,7 +102,7 @@ def annotate(path: Path, label_file: Path, options: AnnotateOptions, load_maps: 
 
 def _annotated_samples(options: AnnotateOptions, labels: LabelSet) -> _Annotated:
     """Drawn samples, whose latents are known, and their masks."""
-    samples, index = read_unlabelled(options.samples)
+    samples, index = read_samples(options.samples)
     names = [f"{i:04d}" for i in range(len(samples))]
     height, width = samples.images.shape[2:]
     masks = read_masks(options.masks, labels, dict.fromkeys(names, (height, width)))

@@ -12,12 +12,13 @@ from tqdm import tqdm
 
 from common.checkpoints import Checkpoints, save_weights
 from common.confusion import confusion_matrix, iou_figures
-from common.errors import UserError, require_counts
+from common.errors import UserError
 from common.files import write_json
 from common.losses import cross_entropy, dice
+from common.options import require_counts
 from common.seeding import seed_everything
 from common.stage_folder import Result, StageFolder, artifact_hash
-from datasets.annotations import Samples, pick, read_samples
+from datasets.annotations import Samples, choose_shots, read_annotated
 from datasets.labels import LabelSet
 from datasets.sheets import ImageArray, grid, save_sheet, to_array
 from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, architecture_of
@@ -98,12 +99,12 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     labels = LabelSet.load(folder.inputs["labels"])
     generator = load_generator(folder.inputs["generator"], PartialState().device)
     source = artifact_hash(folder.inputs["generator"])
-    samples, masks = read_samples(folder.inputs["annotations"], labels, source)
-    chosen = pick(len(samples), config.shots, config.shots_seed)
+    samples, masks = read_annotated(folder.inputs["annotations"], labels, source)
+    chosen = choose_shots(len(samples), config.shots, config.shots_seed)
     training = Annotated(samples.take(chosen), masks[chosen])
     test, kind = training, "its own samples"
     if path := folder.inputs.get("test_annotations"):
-        test, kind = Annotated(*read_samples(path, labels, source)), "generated"
+        test, kind = Annotated(*read_annotated(path, labels, source)), "generated"
 
     seed_everything(config.seed)
     network = FewShotCNN(

@@ -19,8 +19,9 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from common.errors import UserError, require_counts
+from common.errors import UserError
 from common.files import write_json
+from common.options import require_counts
 from common.prefetch import prefetch
 from common.stage_folder import Result, StageFolder
 from datasets import Dataset

@@ -3,8 +3,10 @@
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -57,6 +59,26 @@ def run_process(command: list[str]) -> Completed:
     return subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600
     )
+
+
+def wait_for(pattern: str, run: Path, process: subprocess.Popen[str]) -> None:
+    """Until a file of that name is there."""
+    end = time.monotonic() + 240
+    while not list(run.glob(pattern)):
+        assert process.poll() is None, f"ended before {pattern} appeared"
+        assert time.monotonic() < end, f"{pattern} never appeared"
+        time.sleep(0.01)
+
+
+def killed_at(pattern: str, run: Path, command: list[str]) -> None:
+    """Start a command, and kill it as soon as a file of that name is there."""
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(), text=True, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for(pattern, run, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def ranks(count: int) -> tuple[str, ...]:

@@ -1,10 +1,8 @@
 """Processes that are killed, interrupted or cut short: the same command goes on to the same result."""
 
-import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,16 @@ import torch
 from safetensors.torch import load_file
 
 from common.files import read_json
-from tests.conftest import ROOT, Chain, command_line, environment, run_cli, run_process
+from tests.conftest import (
+    ROOT,
+    Chain,
+    command_line,
+    environment,
+    killed_at,
+    run_cli,
+    run_process,
+    wait_for,
+)
 
 
 def figures(run: Path) -> dict[str, Any]:
@@ -26,26 +33,6 @@ def figures(run: Path) -> dict[str, Any]:
         for against in test["student_minus"].values():
             del against["times_faster"]
     return result
-
-
-def wait_for(pattern: str, run: Path, process: subprocess.Popen[str]) -> None:
-    """Until a file of that name is there."""
-    end = time.monotonic() + 240
-    while not list(run.glob(pattern)):
-        assert process.poll() is None, f"ended before {pattern} appeared"
-        assert time.monotonic() < end, f"{pattern} never appeared"
-        time.sleep(0.01)
-
-
-def killed_at(pattern: str, run: Path, command: list[str]) -> None:
-    """Start a command, and kill it as soon as a file of that name is there."""
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(), text=True, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    wait_for(pattern, run, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def assert_same_weights(mine: Path, theirs: Path, names: Iterable[str]) -> None:

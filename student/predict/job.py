@@ -147,5 +147,5 @@ class Job:
 
 def _save(image: Image.Image, path: Path) -> None:
     """Write a PNG."""
-    with atomic_write(path) as partial:
+    with atomic_write(path, sync=False) as partial:
         image.save(partial, format="PNG", compress_level=4)

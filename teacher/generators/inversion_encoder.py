@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.checkpoints import Checkpoints, load_weights, save_weights
-from common.errors import UserError, require_counts
+from common.errors import UserError
 from common.files import read_json, write_json
 from common.learner import Learner, require_finite, warmup_cosine
+from common.options import require_counts
 from common.prefetch import prefetch
 from common.seeding import seed_everything, step_seed
 from common.stage_folder import Result, StageFolder, artifact_hash

@@ -8,9 +8,8 @@ from common.errors import UserError
 from teacher.generators.base import FeatureGenerator, GeneratorFamily
 from teacher.generators.stylegan2 import files as stylegan2
 
-# A family is asked whether a folder or file is its own; the later lines are asked first.
-GENERATORS: dict[str, GeneratorFamily] = {
-    "stylegan2": stylegan2,
+GENERATORS: dict[str, GeneratorFamily] = {  # a path belongs to the first family that claims it
+    "stylegan2": stylegan2,  # claims every checkpoint file: other families' files go before it
 }
 
 
@@ -25,7 +24,7 @@ def load_generator(path: Path, device: torch.device | str = "cpu") -> FeatureGen
         UserError: it is of no known family, a file is missing or damaged, or a tensor is missing or left
             over.
     """
-    for family in reversed(GENERATORS.values()):
+    for family in GENERATORS.values():
         if family.claims(path):
             return family.load(path, torch.device(device))
     raise UserError(

@@ -70,12 +70,12 @@ def test_chains_over_draws_and_numbers_of_labels(chain: Chain, tmp_path: Path) -
     assert chart.count("labelled samples") == 1
     assert "fill: #ffffff" in chart  # readable on dark pages too
 
-    # The report of one of them: of twenty pictures it shows some, of five all.
+    # The report of one of them: of twenty images it has some, of five all.
     report = (folder / names[0] / "compare/report.html").read_text()
     captions = re.findall(r"<p [^>]*>([A-Z][a-z ,]+): mIoU ([\d., ]+)</p>", report)
     assert [title for title, _ in captions] == ["All, the best first", "Best", "Median", "Worst"]
-    shown = [float(value) for _, values in captions[1:] for value in values.split(", ")]
-    assert len(shown) == 9 and shown == sorted(shown, reverse=True)
+    miou = [float(value) for _, values in captions[1:] for value in values.split(", ")]
+    assert len(miou) == 9 and miou == sorted(miou, reverse=True)
 
     # Finished chains are taken as they are; one that is missing is made alike.
     shutil.rmtree(folder / "1-labels-0")

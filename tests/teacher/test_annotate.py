@@ -11,7 +11,7 @@ from PIL import Image
 
 from common.files import read_json
 from common.stage_folder import artifact_hash
-from datasets.annotations import read_samples
+from datasets.annotations import read_annotated
 from datasets.labels import LabelSet, read_image, read_mask, write_mask
 from tests.conftest import LABELS, ROOT, SIZE, Chain
 from train import main
@@ -46,7 +46,7 @@ def test_labelme_files_of_some_samples(
     assert "2 annotated samples" in said and "2 without a mask left out" in said
     assert "warning: no mask shows hair" in said
 
-    samples, masks = read_samples(out, labels, artifact_hash(chain.generator))
+    samples, masks = read_annotated(out, labels, artifact_hash(chain.generator))
     assert len(samples) == 2 and (masks == labels.names.index("eye")).sum() == 2 * 9
     original = read_image(drawn / "images/0003.png")
     assert np.array_equal(read_image(out / "images/0001.png"), original)
@@ -98,7 +98,7 @@ def test_labelled_photographs_are_inverted(
     command += ["--masks", str(masks), "--out", str(out), "--inversion.steps", "40"]
     assert main(command) == 0
     assert "anna drawn again with a PSNR of" in capsys.readouterr().out
-    samples, mask = read_samples(out, labels, artifact_hash(BUNDLED))
+    samples, mask = read_annotated(out, labels, artifact_hash(BUNDLED))
     assert np.array_equal(mask[0].numpy(), drawn)
     assert np.array_equal(samples.images[0].permute(1, 2, 0).numpy(), face)
     assert read_json(out / "samples.json")["origin"]["psnr"]["anna"] > 18
@@ -122,12 +122,12 @@ def test_a_killed_inversion_goes_on_with_the_same_network_alone(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("teacher.annotate.write_annotations", killed)
+        patch.setattr("teacher.annotate.write_annotated", killed)
         assert main([*command, "--out", str(tmp_path / "out")]) == 130
     assert main([*command, *seen, "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err
     assert main([*command, *seen, "--out", str(tmp_path / "whole")]) == 0
     mine, theirs = (
-        read_samples(tmp_path / name, labels, artifact_hash(BUNDLED))[0].latents["w"]
+        read_annotated(tmp_path / name, labels, artifact_hash(BUNDLED))[0].latents["w"]
         for name in ("out", "whole")
     )
     assert torch.equal(mine, theirs)

@@ -3,7 +3,7 @@
 import torch
 
 from common.stage_folder import artifact_hash
-from datasets.annotations import read_samples
+from datasets.annotations import read_annotated
 from datasets.labels import LabelSet
 from teacher.fewshot import FewShotCNN, FewShotConfig
 from teacher.fit import Annotated, TeacherStage, evaluate_teacher, training_features
@@ -19,7 +19,7 @@ def test_bundled_samples_are_the_bundled_generators(labels: LabelSet) -> None:
     generator = load_generator(ASSETS / "generator")
     source = artifact_hash(ASSETS / "generator")
     for name, least in (("annotated_train", 3), ("annotated_test", 100)):
-        samples, masks = read_samples(ASSETS / name, labels, source)
+        samples, masks = read_annotated(ASSETS / name, labels, source)
         assert len(samples) >= least
         few = samples.take([0, 1, 2])
         image, _ = generator.synthesise(few.latents)
@@ -33,8 +33,8 @@ def test_three_masks_teach_more_than_chance(labels: LabelSet) -> None:
     torch.manual_seed(0)
     generator = load_generator(ASSETS / "generator")
     source = artifact_hash(ASSETS / "generator")
-    samples, masks = read_samples(ASSETS / "annotated_train", labels, source)
-    tests, truths = read_samples(ASSETS / "annotated_test", labels, source)
+    samples, masks = read_annotated(ASSETS / "annotated_train", labels, source)
+    tests, truths = read_annotated(ASSETS / "annotated_test", labels, source)
     test = Annotated(tests.take(range(20)), truths[:20])
     config = TeacherStage(fresh_noise=True)
     teacher = FewShotCNN(FewShotConfig(), channels_of(generator), 64, 8)

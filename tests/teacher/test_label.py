@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +22,16 @@ from teacher.generators.base import channels_of
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import latents_of_seed
 from teacher.label import Labeller, LabelStage, OnlineSamples, produce
-from tests.conftest import LABELS, ROOT, Chain, environment, ranks, run_cli
+from tests.conftest import (
+    LABELS,
+    ROOT,
+    Chain,
+    command_line,
+    environment,
+    ranks,
+    run_cli,
+    run_process,
+)
 
 OPTIONS = (
     "--teacher.network.members", 2, "--label.count", 60, "--label.shard_size", 8, "--label.batch_size", 4,
@@ -32,9 +40,9 @@ OPTIONS = (
 
 
 @pytest.fixture(scope="module")
-def taught(chain: Chain) -> Path:
+def taught(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with an ensemble of two teachers, and its labels."""
-    run = chain.folder / "ensemble"
+    run = tmp_path_factory.mktemp("ensemble")
     for stage in ("teacher", "label"):
         made = run_cli(stage, "--config", chain.config, "--run.dir", run, *OPTIONS)
         assert made.returncode == 0, made.stderr
@@ -71,8 +79,8 @@ def test_stored_samples_are_what_generator_and_teacher_say(chain: Chain, taught:
         image, features = generator.synthesise(latents_of_seed(generator, seed, 1.0)([13]))
         members = made.teacher(features).softmax(2)
     sample = store.sample(13)
-    shown = ((image[0] + 1) * 127.5).round().clamp(0, 255)
-    assert (shown - sample.image).abs().max() <= 1
+    drawn = ((image[0] + 1) * 127.5).round().clamp(0, 255)
+    assert (drawn - sample.image).abs().max() <= 1
     ranked = members.mean(1)[0].sort(0, descending=True)
     assert (ranked.indices[0] == sample.mask).float().mean() > 0.99
     assert (ranked.values[0] * 255 - sample.confidence).abs().max() <= 1
@@ -122,10 +130,7 @@ def test_killed_at_ten_random_moments_it_loses_and_changes_nothing(
     chain: Chain, taught: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(taught / "teacher", tmp_path / "teacher")
-    command = [
-        sys.executable, str(ROOT / "train.py"), "label", "--config", str(chain.config),
-        "--run.dir", str(tmp_path), *map(str, OPTIONS),
-    ]  # fmt: skip
+    command = command_line("label", "--config", chain.config, "--run.dir", tmp_path, *OPTIONS)
     moment, finished, left = random.Random(0), dict[str, bytes](), set[int]()
 
     def shards() -> list[Path]:
@@ -150,7 +155,7 @@ def test_killed_at_ten_random_moments_it_loses_and_changes_nothing(
         finished = now
         left.add(len(finished))
     assert left & set(range(1, 8)), "no kill fell between two shards"
-    made = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    made = run_process(command)
     assert made.returncode == 0, made.stderr
     assert_same_labels(tmp_path, taught)
     assert not list(tmp_path.glob("label/.*partial"))

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from common.errors import UserError, require_counts
+from common.errors import UserError
+from common.options import require_counts
 from teacher.generators.stylegan2.network import GeneratorConfig
 
 

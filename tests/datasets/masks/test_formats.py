@@ -12,7 +12,7 @@ import torch
 
 from common.errors import UserError
 from common.files import read_json
-from datasets.annotations import read_samples
+from datasets.annotations import read_annotated
 from datasets.labels import LabelSet, Mask, read_mask, write_mask
 from datasets.masks import MASK_FORMATS, read_masks
 from datasets.masks.base import FoundMask, MaskFile, Target
@@ -146,7 +146,7 @@ def test_annotate_reads_a_new_format(tmp_path: Path, labels: LabelSet) -> None:
     options = AnnotateOptions(drawn, tmp_path / "mine.masks", tmp_path / "out")
     annotate(ROOT / "assets/faces64/generator", FACE8, options, lambda name, device: no_maps)
     generator = read_json(drawn / "samples.json")["generator"]
-    samples, masks = read_samples(tmp_path / "out", labels, generator)
+    samples, masks = read_annotated(tmp_path / "out", labels, generator)
     assert len(samples) == 1 and torch.equal(masks[0], torch.from_numpy(mask))
 
 

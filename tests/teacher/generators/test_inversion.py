@@ -10,7 +10,7 @@ from common.checkpoints import Checkpoints
 from common.confusion import confusion_matrix, iou_figures
 from common.errors import UserError
 from common.stage_folder import StageFolder, artifact_hash
-from datasets.annotations import Samples, read_samples
+from datasets.annotations import Samples, read_annotated
 from datasets.labels import LabelSet
 from teacher.fewshot import FewShotConfig, load_teacher
 from teacher.fit import TeacherStage, fit_teacher, predict_samples
@@ -67,15 +67,15 @@ def test_the_teacher_sees_nearly_as_much_in_what_it_found(
         "labels": LABELS,
     }  # fmt: skip
     stage = TeacherStage(
-        FewShotConfig(widths=(32, 16, 16, 16)), epochs=25, lr_decay_epoch=20, learning_rate=3e-3, dice_weight=1.0,
-        standardise=True, fresh_noise=True, val_every=25,
+        FewShotConfig(widths=(32, 16, 16, 16)), epochs=25, lr_decay_epoch=20, learning_rate=3e-3,
+        dice_weight=1.0, standardise=True, fresh_noise=True, val_every=25,
     )  # fmt: skip
     folder = StageFolder(tmp_path / "teacher", "teacher", stage, inputs)
     folder.begin()
     folder.finish(fit_teacher(stage, folder))
     teacher = load_teacher(folder.path, generator, labels.names)
     source = artifact_hash(BUNDLED / "generator")
-    samples, truth = read_samples(BUNDLED / "annotated_test", labels, source)
+    samples, truth = read_annotated(BUNDLED / "annotated_test", labels, source)
     samples, truth = samples.take(list(range(8))), truth[:8]
     found = invert(generator, samples.images, InversionConfig(steps=120))
     true, inverted = (

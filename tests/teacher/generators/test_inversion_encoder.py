@@ -1,12 +1,7 @@
 """The encoder's guess, learned from a tiny generator, and inversions that start from it."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from common.errors import UserError
 from common.files import read_json
 from common.stage_folder import StageFolder, artifact_hash
-from datasets.annotations import Samples, read_samples
+from datasets.annotations import Samples, read_annotated
 from datasets.labels import LabelSet
 from datasets.sheets import save_sheet, to_array
 from teacher.generators.base import FeatureGenerator
@@ -29,19 +24,19 @@ from teacher.generators.inversion_encoder import (
 )
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import draw, latents_of_seed
-from tests.conftest import ROOT, Chain, draw_masks, environment, run_cli
+from tests.conftest import Chain, command_line, draw_masks, killed_at, run_cli
 from train import main
 
 OPTIONS = (
-    "--inversion_encoder.images", "960", "--inversion_encoder.batch_size", "16", "--inversion_encoder.val_every", "20",
-    "--inversion_encoder.warmup_steps", "5",
+    "--inversion_encoder.images", "960", "--inversion_encoder.batch_size", "16",
+    "--inversion_encoder.val_every", "20", "--inversion_encoder.warmup_steps", "5",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def run(chain: Chain) -> Path:
+def run(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a finished encoder."""
-    folder = chain.folder / "guessing"
+    folder = tmp_path_factory.mktemp("guessing")
     made = run_cli("inversion_encoder", "--config", chain.config, "--run.dir", folder, *OPTIONS)
     assert made.returncode == 0, made.stderr
     return folder
@@ -70,22 +65,11 @@ def test_it_learns_and_shows_how_well(run: Path) -> None:
 
 
 def test_killed_it_goes_on_to_the_same_weights(chain: Chain, run: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable, str(ROOT / "train.py"), "inversion_encoder", "--config", str(chain.config),
-        "--run.dir", str(tmp_path), *OPTIONS,
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(), start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    end = time.monotonic() + 240
-    while not (tmp_path / "inversion_encoder/checkpoints/state-20.safetensors").exists():
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    command = ("inversion_encoder", "--config", chain.config, "--run.dir", tmp_path, *OPTIONS)
+    state = "inversion_encoder/checkpoints/state-20.safetensors"
+    killed_at(state, tmp_path, command_line(*command))
     assert not (tmp_path / "inversion_encoder/manifest.json").exists()
-    made = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    made = run_cli(*command)
     assert made.returncode == 0, made.stderr
     assert "resumed at step" in made.stdout
     weights = "inversion_encoder/encoder.safetensors"
@@ -181,7 +165,7 @@ def test_labelled_photographs_start_from_its_guess(
     ]  # fmt: skip
     assert main(command) == 0, capsys.readouterr().err
     source = artifact_hash(chain.generator)
-    found, _ = read_samples(tmp_path / "out", labels, source)
+    found, _ = read_annotated(tmp_path / "out", labels, source)
     guess = load_inversion_encoder(run / "inversion_encoder", generator, source)(samples.images[:2])
     assert torch.allclose(found.latents["w"][:, 0], guess, atol=1e-2)
 

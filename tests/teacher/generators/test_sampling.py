@@ -9,7 +9,7 @@ import torch
 
 from common.errors import UserError
 from common.stage_folder import artifact_hash
-from datasets.annotations import INDEX, LATENTS, read_samples
+from datasets.annotations import INDEX, LATENTS, read_annotated
 from datasets.labels import LabelSet
 from teacher.generators.base import Latents, noise_names
 from teacher.generators.choosing import choose_samples
@@ -33,7 +33,7 @@ def test_a_sample_depends_on_seed_and_index_alone(chain: Chain) -> None:
 def test_annotated_samples_remake_their_images_exactly(chain: Chain, labels: LabelSet) -> None:
     """What the folder keeps gives back the image, so it gives back the features."""
     generator = load_generator(chain.generator)
-    samples, masks = read_samples(chain.folder / "train", labels, artifact_hash(chain.generator))
+    samples, masks = read_annotated(chain.folder / "train", labels, artifact_hash(chain.generator))
     image, _ = generator.synthesise(samples.latents)
     assert torch.equal(to_uint8(image), samples.images)
     assert masks.shape == samples.images[:, 0].shape
@@ -41,7 +41,7 @@ def test_annotated_samples_remake_their_images_exactly(chain: Chain, labels: Lab
 
 def test_samples_of_another_generator_are_refused(chain: Chain, labels: LabelSet) -> None:
     with pytest.raises(UserError, match="another generator"):
-        read_samples(chain.folder / "train", labels, "0" * 64)
+        read_annotated(chain.folder / "train", labels, "0" * 64)
 
 
 def test_damaged_and_missing_parts_are_named(
@@ -50,11 +50,11 @@ def test_damaged_and_missing_parts_are_named(
     source = artifact_hash(chain.generator)
     run_cli("sample", "--config", chain.config, "--count", 2, "--out", tmp_path / "s")
     with pytest.raises(UserError, match=r"masks/0000\.png does not exist"):
-        read_samples(tmp_path / "s", labels, source)
+        read_annotated(tmp_path / "s", labels, source)
     latents = tmp_path / "s" / LATENTS
     latents.write_bytes(latents.read_bytes()[:50])
     with pytest.raises(UserError, match=r"latents\.safetensors cannot be read"):
-        read_samples(tmp_path / "s", labels, source)
+        read_annotated(tmp_path / "s", labels, source)
 
 
 def test_chosen_samples_are_recorded_and_differ(chain: Chain, tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """The networks, against the equations of their papers."""
 
-from typing import cast
-
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from teacher.generators.stylegan2.discriminator import Discriminator, EqualConv
-from teacher.generators.stylegan2.layers import ModulatedConv, UpsampleRGB, low_pass_kernel
+from teacher.generators.stylegan2.layers import (
+    ModulatedConv,
+    SynthesisLayer,
+    UpsampleRGB,
+    low_pass_kernel,
+)
 from teacher.generators.stylegan2.network import Generator, GeneratorConfig
 
 CONFIG = GeneratorConfig(channels=(12, 10, 8), latent_size=6, mapping_layers=3)
@@ -104,6 +107,7 @@ def test_noise_acts_by_its_strength() -> None:
     still, _ = generator.synthesis(w, generator.random_noise(1))
     assert torch.equal(still, generator.synthesis(w, generator.random_noise(1))[0])
     for layer in generator.layers:
+        assert isinstance(layer, SynthesisLayer)
         layer.noise_strength.data.fill_(1.0)
     assert not torch.equal(still, generator.synthesis(w, generator.random_noise(1))[0])
 
@@ -123,5 +127,5 @@ def test_second_derivative_exists() -> None:
     images = torch.randn(4, 3, 16, 16, requires_grad=True)
     (slope,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     slope.square().sum().backward()
-    slope_of_weights = cast(nn.Parameter, discriminator.from_rgb.weight).grad
+    slope_of_weights = discriminator.from_rgb.weight.grad
     assert slope_of_weights is not None and slope_of_weights.abs().sum() > 0
