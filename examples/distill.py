@@ -54,9 +54,8 @@ def main(out: Path) -> None:
 
     # The student learns from these to segment images.
     short = StudentStage(
-        NetworkConfig("regnetx_002", decoder_width=24),
-        steps=100, batch_size=16, warmup_steps=10, ema_decay=0.9, val_images=40, val_every=50,
-        workers=0,
+        NetworkConfig("regnetx_002", decoder_width=24), steps=150, batch_size=8,
+        learning_rate=0.005, warmup_steps=10, ema_decay=0.9, val_images=40, val_every=50, workers=0,
     )  # fmt: skip
     student = run(fit_student, StudentTraining(short), out / "student", pseudo_labels=labelled)
 

@@ -4,7 +4,6 @@ import shutil
 from itertools import combinations
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -57,35 +56,6 @@ def test_labels_alone_sees_the_samples_that_the_teacher_saw(
         assert made.returncode == 0, made.stderr
         weights = load_file(tmp_path / name / "labels_alone/last.safetensors")
         assert torch.equal(weights["classify.weight"], whole["classify.weight"]) == same
-
-
-@pytest.mark.parametrize("overwrite", ["true", "false"])
-def test_references_that_were_trained_otherwise_are_not_compared(
-    chain: Chain, run: Path, overwrite: str, refused: Refused
-) -> None:
-    """Else the report would have their config, and figures of another."""
-    message = refused(
-        "compare", "--config", chain.config, "--run.dir", run, "--teacher.shots", 1,
-        "--run.overwrite", overwrite,
-    )  # fmt: skip
-    assert "labels_alone was made with another config (config.shots: 0, now 1)" in message
-    assert "run `train.py labels_alone --run.overwrite true`" in message
-    assert (run / "compare/comparison.json").exists()
-
-
-def test_a_student_of_an_older_teacher_is_not_compared_with_the_new_one(
-    chain: Chain, run: Path
-) -> None:
-    common = ("--config", chain.config, "--run.dir", run, "--run.overwrite", "true")
-    made = run_cli("teacher", *common, "--teacher.epochs", 2)
-    assert made.returncode == 0, made.stderr
-    made = run_cli("student", *common)
-    assert made.returncode == 2
-    assert "label, which was made from another" in made.stderr
-    assert "run `train.py label --run.overwrite true`" in made.stderr
-    shutil.rmtree(run / "teacher")  # what was made from it stays
-    made = run_cli("student", *common)
-    assert "done already" in made.stdout, made.stderr
 
 
 def test_too_few_faces_for_a_supervised_network_are_refused_at_once(
