@@ -8,7 +8,7 @@ from evaluation.options import CompareStage
 from student.export.stage import ExportStage
 from student.recipe import StudentStage
 from teacher.fit import TeacherStage
-from teacher.generators.inversion_encoder import InversionEncoderStage
+from teacher.generators.inversion_encoder_training import InversionEncoderStage
 from teacher.generators.stylegan2.options import GeneratorStage
 from teacher.label import LabelStage
 

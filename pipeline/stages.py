@@ -29,7 +29,7 @@ from student.fit import fit_student
 from student.network import load_embedding
 from student.recipe import StudentTraining
 from teacher.fit import fit_teacher
-from teacher.generators.inversion_encoder import train_inversion_encoder
+from teacher.generators.inversion_encoder_training import train_inversion_encoder
 from teacher.generators.stylegan2.training import train_generator
 from teacher.label import label_samples, open_online_samples
 

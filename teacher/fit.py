@@ -44,7 +44,7 @@ class Annotated(NamedTuple):
 
 @dataclass(frozen=True)
 class TeacherStage:
-    """Stage `teacher`. The defaults are the seed report's recipe.
+    """Stage `teacher`. The defaults are the recipe that this project started from.
 
     Args:
         network: architecture of the teacher.

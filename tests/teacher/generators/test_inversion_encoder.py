@@ -17,9 +17,9 @@ from datasets.labels import LabelSet
 from datasets.sheets import save_sheet, to_array
 from teacher.generators.base import FeatureGenerator
 from teacher.generators.inversion import InversionConfig, invert
-from teacher.generators.inversion_encoder import (
+from teacher.generators.inversion_encoder import load_inversion_encoder
+from teacher.generators.inversion_encoder_training import (
     InversionEncoderStage,
-    load_inversion_encoder,
     train_inversion_encoder,
 )
 from teacher.generators.registry import load_generator
@@ -89,7 +89,7 @@ def test_stopped_behind_its_last_step_it_ends_as_it_would_have(
         raise UserError("the disk is full")
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match="full"):
-        patch.setattr("teacher.generators.inversion_encoder.save_weights", full)
+        patch.setattr("teacher.generators.inversion_encoder_training.save_weights", full)
         train_inversion_encoder(config, folder)
     result = train_inversion_encoder(config, folder)
     assert result.figures == read_json(run / "inversion_encoder/manifest.json")["figures"]
