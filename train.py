@@ -79,28 +79,38 @@ class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
         return re.sub(r"<class 'Path'>|\bPath\b", "path", kind) if kind else kind
 
 
-def build_parser() -> ArgumentParser:
-    """A subcommand for every stage and tool. All take the same config; each explains what it uses."""
+def build_parser(command: str = "") -> ArgumentParser:
+    """A subcommand for every stage and tool. All take the same config; each explains what it uses.
+
+    Args:
+        command: the one that is to be parsed, which saves a second; empty for all.
+    """
     parser = ArgumentParser(
         "train.py", description=__doc__, formatter_class=_HelpFormatter, exit_on_error=False
     )
     parser.usage = "python train.py COMMAND [options]; python train.py COMMAND --help explains each"
     subcommands = parser.add_subcommands(title="commands", metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        child = ArgumentParser(
-            description=command.help,
-            epilog=f"example:\n  python train.py {name} {command.example}",
-            exit_on_error=False,
-        )
-        subcommands.add_subcommand(name, child, help=command.help)
-        child.usage = f"python train.py {name} [--config FILE] [options]"
-        child.add_argument("--config", action="config", help="YAML file of the options below")
-        if command.own:
-            child.add_class_arguments(command.own, None)
-        else:
-            _add_run_options(child, name)
-        child.add_class_arguments(Config, None, fail_untyped=True)
-        _hide_all_but(child, command)
+    for name in [command] if command in COMMANDS else COMMANDS:
+        subcommands.add_subcommand(name, _build_command(name), help=COMMANDS[name].help)
+    return parser
+
+
+def _build_command(name: str) -> ArgumentParser:
+    """The parser of one subcommand."""
+    command = COMMANDS[name]
+    parser = ArgumentParser(
+        description=command.help,
+        epilog=f"example:\n  python train.py {name} {command.example}",
+        exit_on_error=False,
+    )
+    parser.usage = f"python train.py {name} [--config FILE] [options]"
+    parser.add_argument("--config", action="config", help="YAML file of the options below")
+    if command.own:
+        parser.add_class_arguments(command.own, None)
+    else:
+        _add_run_options(parser, name)
+    parser.add_class_arguments(Config, None, fail_untyped=True)
+    _hide_all_but(parser, command)
     return parser
 
 
@@ -192,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         given = _expand(sys.argv[1:] if arguments is None else arguments)
         refuse_old_names(given)
-        parser = build_parser()
+        parser = build_parser(next(iter(given), ""))
         parsed = parser.parse_args(given)
         command = parsed.subcommand
         values: Namespace = parser.instantiate(parsed)[command]

@@ -14,8 +14,11 @@ from pipeline.inputs import Input, need, resolve
 from pipeline.stages import STAGES
 
 
-def run_stage(name: str, config: Config) -> None:
+def run_stage(name: str, config: Config, checked: bool = False) -> None:
     """Run one stage, unless it is done already.
+
+    Args:
+        checked: whether `check_stages` has seen it with this config.
 
     Raises:
         UserError: an input is not finished, or the stage's folder was made with another config.
@@ -29,7 +32,8 @@ def run_stage(name: str, config: Config) -> None:
     if done:
         state.print(f"{name}: done already in {folder.path}, nothing to do")
     else:
-        check_stages([name], config)
+        if not checked:
+            check_stages([name], config)
         state.print(f"{name}: writing to {folder.path}")
         folder.begin()
         folder.finish(stage.run(stage.config(config), folder))
@@ -46,7 +50,7 @@ def distill(config: Config) -> None:
     check_stages([name for name, why in left_out.items() if why is None], config)
     for name, why in left_out.items():
         if why is None:
-            run_stage(name, config)
+            run_stage(name, config, checked=True)
         elif why:
             PartialState().print(f"{name}: {why}")
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
 
 from common.files import read_json
 from datasets.annotations import INDEX
@@ -31,6 +32,23 @@ SIZE = 16
 os.environ["ACCELERATE_USE_CPU"] = "true"
 
 Completed = subprocess.CompletedProcess[str]
+
+
+# Files that take minutes. They come first, so that no test process is left with one at the end; the second
+# needs nothing that the first makes.
+LONGEST = (
+    "test_resume",
+    "test_toy_family",
+    "test_processes",
+    "test_own_data",
+    "test_label",
+    "test_study",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 def environment() -> dict[str, str]:
@@ -48,6 +66,7 @@ def run_cli(*arguments: object, launcher: tuple[str, ...] = ()) -> Completed:
     if launcher:
         command = [*launcher, *command_line(*arguments)[1:]]
         return run_process(command)
+    AcceleratorState._reset_state()  # else the first run of the process decides on the precision of all
     out, errors = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(errors):
         code = main([*map(str, arguments)])
@@ -99,7 +118,7 @@ def draw_masks(folder: Path, labels: LabelSet, size: int = SIZE) -> None:
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first test process to need it makes, and all others use; none may change it.
+    """A folder that the first test process to need it makes; all use it, and none may change it.
 
     Args:
         make: fills the folder, which is there and empty.

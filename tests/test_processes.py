@@ -1,16 +1,12 @@
-"""Several processes, several machines, a batch in parts: the run must not notice."""
+"""Several processes, a batch in parts: the run must not notice."""
 
 import json
-import socket
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from common.files import read_json
-from tests.conftest import ROOT, Chain, environment, ranks, run_cli
+from tests.conftest import Chain, ranks, run_cli
 
 
 def test_two_ranks_do_the_whole_chain_and_make_the_same_labels(
@@ -42,62 +38,6 @@ def test_two_ranks_distil_online_from_soft_labels(chain: Chain, tmp_path: Path) 
     assert read_json(tmp_path / "student/manifest.json")["processes"] == 2
     assert read_json(tmp_path / "student/manifest.json")["config"]["online"]["top_k"] == 8
     assert (tmp_path / "export/student/student.onnx").exists()
-
-
-def on_two_machines(
-    *arguments: object, run_dirs: Sequence[Path], script: str | Path = "train.py"
-) -> list[tuple[int, str]]:
-    """Two launchers with the config for several machines, as on two hosts; exit codes and output."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    machines = [
-        subprocess.Popen(
-            [
-                sys.executable, "-m", "accelerate.commands.launch",
-                "--config_file", "configs/accelerate/machines.yaml", "--num_processes", "2",
-                "--machine_rank", str(rank), "--main_process_ip", "127.0.0.1",
-                "--main_process_port", str(port), str(script), *map(str, arguments),
-                "--run.dir", str(run_dir),
-            ],
-            cwd=ROOT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )
-        for rank, run_dir in enumerate(run_dirs)
-    ]  # fmt: skip
-    said = [machine.communicate(timeout=240)[0] for machine in machines]
-    return [(machine.returncode, text) for machine, text in zip(machines, said, strict=True)]
-
-
-def test_two_machines_meet_and_share_the_work(chain: Chain, tmp_path: Path) -> None:
-    """On two hosts that see one disk."""
-    made = on_two_machines(
-        "student", "--config", chain.config, "--student.source", "faces", "--student.faces", 40,
-        run_dirs=[tmp_path, tmp_path],
-    )  # fmt: skip
-    assert [code for code, _ in made] == [0, 0], made
-    assert read_json(tmp_path / "student/manifest.json")["processes"] == 2
-    assert all("student: finished" in text and "Warning" not in text for _, text in made), made
-
-
-IMPATIENT = """
-import sys
-sys.path.insert(0, ".")
-import common.stage_folder
-from train import main
-common.stage_folder._PATIENCE = 2  # network storage is given longer
-sys.exit(main())
-"""
-
-
-def test_machines_that_share_no_disk_are_told_so(chain: Chain, tmp_path: Path) -> None:
-    (tmp_path / "impatient.py").write_text(IMPATIENT)
-    (_, _), (code, said) = on_two_machines(
-        "student", "--config", chain.config, "--student.source", "faces", "--student.faces", 40,
-        run_dirs=[tmp_path / "here", tmp_path / "there"], script=tmp_path / "impatient.py",
-    )  # fmt: skip
-    assert code != 0
-    assert "there/student cannot see" in said
-    assert not (tmp_path / "here/student/manifest.json").exists()
 
 
 def test_the_loss_curve_does_not_depend_on_the_number_of_processes(

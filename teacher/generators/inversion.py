@@ -32,7 +32,6 @@ from teacher.generators.base import (
     join,
     mean_latents,
     noise_names,
-    to_device,
 )
 from teacher.generators.image_distance import FeatureMaps, ImageDistance, psnr
 from teacher.generators.sampling import batch_workers, chunks, feature_floats, sample_batch_size
@@ -217,7 +216,7 @@ class _Inversion:
 
         with torch.no_grad():
             drawn = self._draw(code, noise).clamp(-1, 1)
-            latents = to_device(self._latents(code, noise), "cpu")
+            latents = {k: t.detach().cpu() for k, t in self._latents(code, noise).items()}
         uint8 = ((drawn + 1) * 127.5).round().to(torch.uint8)
         return latents, {"drawn": uint8.cpu(), "psnr": psnr(drawn, images).cpu()}
 

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import run_cli
+from tests.conftest import made_once, run_cli
 
 
 @pytest.fixture(scope="session")
 def exported(student_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder to be sent around, far away from the run that it was made in."""
-    made = run_cli("export", "--run.dir", student_folder.parent, "--export.int8_max_loss", 1.0)
-    assert made.returncode == 0, made.stderr
-    folder = tmp_path_factory.mktemp("sent") / "student"
-    shutil.copytree(student_folder.parent / "export/student", folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        made = run_cli("export", "--run.dir", student_folder.parent, "--export.int8_max_loss", 1.0)
+        assert made.returncode == 0, made.stderr
+        shutil.copytree(student_folder.parent / "export/student", folder / "student")
+
+    return made_once(tmp_path_factory, "sent", make) / "student"
