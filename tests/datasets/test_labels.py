@@ -48,8 +48,8 @@ def test_missing_broken_and_colour_masks(tmp_path: Path, labels: LabelSet) -> No
         read_mask(tmp_path / "text.png", labels, (2, 2))
     with pytest.raises(UserError, match="not a readable image"):
         read_image(tmp_path / "text.png")
-    Image.new("RGB", (2, 2)).save(tmp_path / "rgb.png")
-    with pytest.raises(UserError, match="class indices"):
+    Image.new("RGB", (2, 2), (9, 8, 7)).save(tmp_path / "rgb.png")
+    with pytest.raises(UserError, match=r"colour \(9, 8, 7\) at column 0, row 0"):
         read_mask(tmp_path / "rgb.png", labels, (2, 2))
 
 
