@@ -102,13 +102,18 @@ def list_images(path: Path) -> ImageFiles:
 
 
 def find_images(path: Path) -> dict[str, Traversable]:
-    """Image files of a folder or zip file by their names without ending, sorted.
+    """Image files of a folder or zip file by their names without ending, sorted; prints what is no image.
 
     Raises:
         UserError: there are none, or two differ only by folder or ending.
     """
+    found = list_images(path)
+    # Annotations may lie beside their images.
+    others = [file for file in found.others if not file.name.lower().endswith((".json", ".txt"))]
+    for line in left_out((file, "no image") for file in others):
+        print(line)
     images: dict[str, Traversable] = {}
-    for file in list_images(path).images:
+    for file in found.images:
         stem = PurePosixPath(file.name).stem
         if stem in images:
             raise UserError(

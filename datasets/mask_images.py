@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -155,12 +156,11 @@ def _says_nothing(own: list[int], table: list[RGB], count: int, is_ours: bool) -
     """Whether these entries of a palette only tell indices apart: PASCAL VOC's, a ramp of grey."""
     if own and own[-1] >= len(table):
         return False
-    step = 255 / max(len(table) - 1, 1)
-    greys = all(len({*table[i]}) == 1 for i in own)
+    greys = [table[i][0] for i in own]
+    rising = all(dark < light for dark, light in pairwise(greys))
     return (
         all(table[i] == _voc_colour(i) for i in own)
-        or (greys and all(table[i][0] == i for i in own))
-        or (greys and all(abs(table[i][0] - step * i) < 1 for i in own))
+        or (rising and all(len({*table[i]}) == 1 for i in own))
         # Ours are white behind the classes.
         or (is_ours and len(table) == 256 and {*table[count:]} == {(255, 255, 255)})
     )

@@ -111,12 +111,11 @@ def _area(segmentation: Any, shapes: Shapes, what: str) -> Area:
     rings = _rings(segmentation, what)
     areas: Any = [ring for ring in rings if len(ring) >= 6]
     if not areas:
-        points = max(map(len, rings)) // 2
         raise UserError(
-            f"{what} has an outline of {points} points, which covers nothing; {_REMEDY}."
+            f"{what} has an outline of fewer than three points, which covers nothing; {_REMEDY}."
         )
     if few := len(rings) - len(areas):
-        shapes.remarks.append(f"{what} has {few} rings of one or two points, which cover nothing")
+        shapes.remarks.append(f"{what} has rings of fewer than three points, which cover nothing ({few})")
     for ring in areas:
         check_points(ring, shapes.size, what)
     codes = run_lengths.merge(run_lengths.frPyObjects(areas, height, width))

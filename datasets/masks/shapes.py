@@ -42,7 +42,7 @@ class Shapes:
                 self.remarks.append(f"{what} covers no pixel of its image")
             elif not (self.mask[area] == index).all():
                 self.remarks.append(
-                    f"{what} is covered wholly by later shapes and vanishes; put it behind them"
+                    f"{what} is covered wholly by later shapes and vanishes; put it after them"
                 )
         return FoundMask(image, source, self.mask, tuple(self.remarks))
 
