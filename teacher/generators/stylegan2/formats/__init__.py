@@ -54,7 +54,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _summary(content: object) -> str:
     """What a file holds instead of a generator, for the error text."""
     if isinstance(content, dict):
-        return ", ".join(sorted(key for key in content if isinstance(key, str))[:6]) or "nothing"
+        whole = [f"{k}, {_summary(v)}" for k, v in content.items() if isinstance(v, Inert)]
+        names = sorted(key for key in content if isinstance(key, str))[:6]
+        return next(iter(whole), ", ".join(names) or "nothing")
     if isinstance(content, Inert):
         return f"an object of {content.name}; save its state_dict instead"
     return f"a {type(content).__name__}"

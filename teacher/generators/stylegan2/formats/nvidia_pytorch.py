@@ -25,6 +25,7 @@ from teacher.generators.stylegan2.formats.settings import (
     limit,
     number,
     require,
+    require_classes,
 )
 from teacher.generators.stylegan2.formats.tensors import Lazy, MetaTensor, TensorView, scaled
 
@@ -90,6 +91,7 @@ def read(file: CheckpointFile) -> Checkpoint:
     _collect(network, "", 0, modules, tensors)
     _require_kind(modules)
     notes = ["it has no moving average G_ema: G is taken"] if name == "G" else []
+    require_classes(_state(network).get("c_dim", 0), "mapping.embed.weight", tensors)
     settings = _settings(modules, tensors, notes)
     filters = [name for name in tensors if name.endswith("resample_filter")]
     kept = {name: tensor for name, tensor in tensors.items() if name not in filters}

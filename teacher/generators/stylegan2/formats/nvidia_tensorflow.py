@@ -22,6 +22,7 @@ from teacher.generators.stylegan2.formats.settings import (
     limit,
     number,
     require,
+    require_classes,
 )
 from teacher.generators.stylegan2.formats.tensors import Array, Changed, Lazy, scaled
 
@@ -103,8 +104,11 @@ def read(file: CheckpointFile) -> Checkpoint:
     if _CONSTANT not in variables:
         raise Refusal("its generator is not StyleGAN2 (StyleGAN1 and older are not read)")
     variables.pop("lod", None)
+    if _CONCAT not in variables:
+        label_size = kinds.get("mapping", {}).get("label_size", 0)
+        require_classes(label_size, "mapping/LabelEmbed/weight", variables)
     settings = _settings(kinds, _CONCAT in variables, "dlatent_avg" in variables)
-    rate = number(kinds["mapping"], "mapping_lrmul", "its mapping network", _MAPPING_RATE)
+    rate = number(kinds.get("mapping", {}), "mapping_lrmul", "its mapping network", _MAPPING_RATE)
     tensors = {name: _as_ours(name, v, rate) for name, v in variables.items()}
     if _CONCAT in tensors:
         weight = tensors.pop(_CONCAT)

@@ -63,14 +63,21 @@ def require(where: str, what: str, found: object, wanted: object) -> None:
         raise Refusal(f"{where} has {what} {found}; only {wanted} is read")
 
 
+def require_classes(count: object, name: str, tensors: Mapping[str, Any]) -> None:
+    """Refuse a generator that says it is conditional and has no embedding of classes, or the other way."""
+    if bool(count) != (name in tensors):
+        is_there = "is there" if name in tensors else "is missing"
+        raise Refusal(f"its settings say {count} classes, and the tensor {name} {is_there}")
+
+
 def filter_of_taps(taps: object, where: str) -> tuple[float, ...]:
     """A low-pass filter that is given by its taps in one direction, or in both.
 
     Raises:
         Refusal: it is no filter, or not the same in both directions.
     """
-    if taps is None:
-        return (1.0,)
+    if taps is None:  # TensorFlow's code takes the nearest pixels then
+        return (0.5, 0.5)
     values = taps.tolist() if hasattr(taps, "tolist") else taps
     rows = (
         values if isinstance(values, Sequence) and not isinstance(values, str | bytes) else [values]
@@ -81,9 +88,10 @@ def filter_of_taps(taps: object, where: str) -> tuple[float, ...]:
         )
     if all(isinstance(row, Sequence) and len(row) == len(rows) for row in rows):
         return _taps_of_square(rows, where)
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in rows):
+    numbers: list[Any] = [*rows]
+    if not all(isinstance(v, int | float) and math.isfinite(v) for v in numbers):
         raise Refusal(f"{where}: the low-pass filter is not a row of numbers")
-    return _named(rows, where)
+    return _named([float(v) for v in numbers], where)
 
 
 def filter_of_tensors(tensors: Mapping[str, Tensor | Lazy], total: float) -> tuple[float, ...]:

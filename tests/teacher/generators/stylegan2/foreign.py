@@ -18,6 +18,12 @@ from torch import nn
 from tests.teacher.generators.stylegan2.original import Tensors
 
 
+def low_pass_filter() -> torch.Tensor:
+    """[1, 3, 3, 1] in both directions, as upfirdn2d.setup_filter makes it."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    return torch.outer(taps, taps) / 64
+
+
 def _fake(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None:
     """Put a module into place for the time of pickling, so that names are written as theirs."""
     parts = name.split(".")
@@ -71,7 +77,9 @@ def nvidia_modules(tensors: Tensors, c_dim: int = 0, architecture: str = "skip")
                 extra: dict[str, Any] = (
                     {"architecture": architecture} if depth == 1 and path[0] != "mapping" else {}
                 )
-                extra |= {"act_gain": np.sqrt(2), "conv_clamp": 256} if depth == 2 else {}
+                is_conv = depth == 2 and part.startswith("conv")
+                extra |= {"act_gain": np.sqrt(2)} if is_conv else {}
+                extra |= {"conv_clamp": 256} if depth == 2 else {}
                 place.add_module(part, Persistent(part.capitalize(), **extra))
             place = cast(Persistent, place._modules[part])
         if last in ("w_avg", "noise_const"):
@@ -79,7 +87,7 @@ def nvidia_modules(tensors: Tensors, c_dim: int = 0, architecture: str = "skip")
         else:
             place.register_parameter(last, nn.Parameter(tensor))
         if last == "weight" and "mapping" not in name and "affine" not in name:
-            place.register_buffer("resample_filter", torch.ones(4, 4))
+            place.register_buffer("resample_filter", low_pass_filter())
     return root
 
 
@@ -138,9 +146,9 @@ def rosinality_tensors(tensors: Tensors, noise: bool = True) -> Tensors:
         else:
             made[f"{place}.{theirs[rest]}"] = tensor
         if kind == "conv0" and rest == "weight":
-            made[f"{place}.conv.blur.kernel"] = torch.ones(4, 4)
+            made[f"{place}.conv.blur.kernel"] = 4 * low_pass_filter()
         if kind == "torgb" and level > 2 and rest == "weight":
-            made[f"{place}.upsample.kernel"] = torch.ones(4, 4)
+            made[f"{place}.upsample.kernel"] = 4 * low_pass_filter()
     return made
 
 

@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.files import write_json
 from common.stage_folder import artifact_hash
 from teacher.generators.registry import load_generator
+from teacher.generators.stylegan2.architecture import Architecture
 from teacher.generators.stylegan2.files import load
 from teacher.generators.stylegan2.formats import FORMATS, Checkpoint, read_checkpoint
 from teacher.generators.stylegan2.formats.base import CheckpointFile
@@ -190,7 +191,7 @@ def npz_read(file: CheckpointFile) -> Checkpoint:
     about = json.loads(file.path.with_suffix(".json").read_text())
     arrays = np.load(io.BytesIO(file.path.read_bytes()))
     weights = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    return Checkpoint(GeneratorConfig.from_json(about), weights, "toy", [])
+    return Checkpoint(Architecture.from_json(about), weights, "toy", [])
 
 
 def test_a_new_format_is_two_functions_and_a_line(
