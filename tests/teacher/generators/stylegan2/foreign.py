@@ -91,6 +91,15 @@ def nvidia_modules(tensors: Tensors, c_dim: int = 0, architecture: str = "skip")
     return root
 
 
+def fake_nvidia(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put NVIDIA's modules into place."""
+    _fake(
+        monkeypatch, "torch_utils.persistence",
+        _reconstruct_persistent_obj=_reconstruct_persistent_obj,
+    )  # fmt: skip
+    _fake(monkeypatch, "dnnlib.util", EasyDict=EasyDict)
+
+
 def write_nvidia(
     path: Path,
     tensors: Tensors,
@@ -98,11 +107,7 @@ def write_nvidia(
     content: object = None,
     **options: Any,
 ) -> Path:
-    _fake(
-        monkeypatch, "torch_utils.persistence",
-        _reconstruct_persistent_obj=_reconstruct_persistent_obj,
-    )  # fmt: skip
-    _fake(monkeypatch, "dnnlib.util", EasyDict=EasyDict)
+    fake_nvidia(monkeypatch)
     network = nvidia_modules(tensors, **options)
     settings = EasyDict(class_name="training.dataset.ImageFolderDataset", resolution=64)
     whole = {"training_set_kwargs": settings, "G": network, "D": None, "G_ema": network}
@@ -142,7 +147,7 @@ def rosinality_tensors(tensors: Tensors, noise: bool = True) -> Tensors:
         elif rest == "noise_strength":
             made[f"{place}.{theirs[rest]}"] = tensor.view(1)
         elif kind == "torgb" and rest == "bias":
-            made[f"{place}.bias"] = tensor.view(1, 3, 1, 1)
+            made[f"{place}.bias"] = tensor.view(1, -1, 1, 1)
         else:
             made[f"{place}.{theirs[rest]}"] = tensor
         if kind == "conv0" and rest == "weight":
@@ -222,11 +227,16 @@ def tensorflow_variables(tensors: Tensors) -> tuple[Arrays, Arrays, Arrays]:
     return main, mapping, synthesis
 
 
+def fake_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put NVIDIA's modules for TensorFlow into place."""
+    _fake(monkeypatch, "dnnlib.util", EasyDict=EasyDict)
+    _fake(monkeypatch, "dnnlib.tflib.network", Network=Network)
+
+
 def write_tensorflow(
     path: Path, tensors: Tensors, monkeypatch: pytest.MonkeyPatch, drop: Sequence[str] = ()
 ) -> Path:
-    _fake(monkeypatch, "dnnlib.util", EasyDict=EasyDict)
-    _fake(monkeypatch, "dnnlib.tflib.network", Network=Network)
+    fake_tensorflow(monkeypatch)
     main, mapping, synthesis = tensorflow_variables(tensors)
     synthesis = {k: v for k, v in synthesis.items() if k not in drop}
     parts = {"mapping": Network("m", mapping), "synthesis": Network("s", synthesis)}
