@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from importlib.resources.abc import Traversable
 
-from common.errors import UserError
+from common.errors import UserError, brief
 
 LARGEST = 1 << 30  # most bytes of a file that is read whole; a zip bomb unpacks to more
 
@@ -24,8 +24,8 @@ def why_unreadable(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
     if isinstance(error, zipfile.BadZipFile | zlib.error | EOFError):
-        return f"is damaged in its zip file ({error or 'it is cut off'}); make the zip file again"
-    return f"cannot be read ({error or type(error).__name__}); copy it again"
+        return f"is damaged in its zip file ({brief(error)}); make the zip file again"
+    return f"cannot be read ({brief(error)}); copy it again"
 
 
 def read_file(file: Traversable) -> bytes:

@@ -6,10 +6,12 @@ def printable(text: object) -> str:
 
     Control characters become escapes, as do the bytes of file names that are not UTF-8.
     """
-    return "".join(
-        c if c.isprintable() or c in "\u00a0\u3000" else c.encode("unicode_escape").decode()
-        for c in str(text)
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def brief(error: object) -> str:
+    """What an error of a library says, on one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class UserError(Exception):

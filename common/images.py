@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common.archives import LARGEST
 from common.colour_profiles import in_srgb
+from common.errors import brief
 
 Array = npt.NDArray[np.uint8]
 # Formats that Pillow reads by itself, unlike those that it hands to another program, such as PostScript;
@@ -58,7 +59,7 @@ def read_rgb(content: bytes | Path, megapixels: float | None = None) -> Array:
     except UnreadableImage:
         raise
     except Exception as error:
-        raise UnreadableImage(_said(error)) from error
+        raise UnreadableImage(brief(error)) from error
 
 
 def decode(content: bytes, megapixels: float | None = None) -> Image.Image:
@@ -81,7 +82,7 @@ def decode(content: bytes, megapixels: float | None = None) -> Image.Image:
     except UnidentifiedImageError as error:
         raise UnreadableImage(_unidentified(content)) from error
     except Exception as error:  # Pillow's decoders raise anything on damaged files
-        raise UnreadableImage(_said(error)) from error
+        raise UnreadableImage(brief(error)) from error
     return image
 
 
@@ -92,10 +93,6 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UnreadableImage(error.strerror or str(error)) from error
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @cache

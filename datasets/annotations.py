@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import atomic_write, read_json, write_json
 from datasets.labels import LabelSet, Mask, read_image, read_mask, write_mask
 from datasets.sheets import ImageArray, grid, save_sheet, to_array
@@ -85,7 +85,7 @@ def read_samples(folder: Path) -> tuple[Samples, dict[str, Any]]:
         tensors = load_file(folder / LATENTS)
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"{folder / LATENTS} cannot be read ({error}); draw the samples anew."
+            f"{folder / LATENTS} cannot be read ({brief(error)}); draw the samples anew."
         ) from error
     count = index["count"]
     if wrong := [k for k, t in tensors.items() if t.shape[:1] != (count,)]:

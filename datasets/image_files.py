@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.archives import read_file
-from common.errors import UserError, printable
+from common.errors import UserError, brief, printable
 from common.images import SUFFIXES, UnreadableImage, read_rgb
 from datasets.labels import Mask
 
@@ -46,7 +46,9 @@ def open_root(path: Path) -> Traversable:
         try:
             return zipfile.Path(path)
         except Exception as error:  # zipfile raises anything on a damaged directory
-            raise UserError(f"{path} is a damaged zip file ({error}); copy it again.") from error
+            raise UserError(
+                f"{path} is a damaged zip file ({brief(error)}); copy it again."
+            ) from error
     if looks_zipped(path):
         raise UserError(f"{path} is a damaged zip file (its directory is missing); copy it again.")
     raise UserError(f"{path} is neither a folder nor a zip file.")
@@ -67,23 +69,34 @@ def walk(folder: Traversable) -> Iterator[Traversable]:
     Raises:
         UserError: a folder cannot be read.
     """
-    yield from _walk(folder, set())
+    if isinstance(folder, zipfile.Path):
+        # Its own way through folders has no end where names are damaged.
+        for name in dict.fromkeys(folder.root.namelist()):
+            parts = [part for part in PurePosixPath(name).parts if part not in (".", "..")]
+            if not name.endswith("/") and not any(map(_is_hidden, parts)):
+                yield zipfile.Path(folder.root, name)
+    elif isinstance(folder, Path):
+        yield from _walk(folder, set())
 
 
-def _walk(folder: Traversable, above: set[str]) -> Iterator[Traversable]:
-    """`above`: the true paths of the folders that it lies in, in which a link may lead in a circle."""
-    above = above | {os.path.realpath(folder)} if isinstance(folder, Path) else above
+def _walk(folder: Path, above: set[str]) -> Iterator[Path]:
+    """`above`: the true paths of the folders that it lies in, to which a link may lead back."""
+    above = above | {os.path.realpath(folder)}
     try:
         entries = list(folder.iterdir())
-    except Exception as error:  # zipfile raises anything on a damaged directory
-        raise UserError(f"{folder} cannot be read ({error}).") from error
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}).") from error
     for entry in entries:
-        if entry.name.startswith((".", "__MACOSX")):
+        if _is_hidden(entry.name):
             continue
         if not entry.is_dir():
             yield entry
-        elif not (isinstance(entry, Path) and os.path.realpath(entry) in above):
+        elif os.path.realpath(entry) not in above:
             yield from _walk(entry, above)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX"))
 
 
 def list_images(path: Path) -> ImageFiles:
@@ -114,7 +127,7 @@ def find_images(path: Path) -> dict[str, Traversable]:
         print(line)
     images: dict[str, Traversable] = {}
     for file in found.images:
-        stem = PurePosixPath(file.name).stem
+        stem = PurePosixPath(file.name.replace("\\", "/")).stem  # a zip file of Windows
         if stem in images:
             raise UserError(
                 f"{path} has two images named {stem} ({images[stem]} and {file}); rename one of them."

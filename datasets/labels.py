@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from common.archives import read_file, read_text
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import atomic_write
 from common.images import UnreadableImage, read_rgb
 from datasets.mask_images import Classes, Palette, open_mask, read_indices
@@ -64,7 +64,7 @@ class LabelSet:
         ) as error:  # fmt: skip
             raise UserError(
                 f"label set {path} needs `names` and one [r, g, b] in `colours` for each "
-                f"({' '.join(str(error).split())})."
+                f"({brief(error)})."
             ) from error
         if unknown := {*values} - {field.name for field in dataclasses.fields(LabelSet)}:
             raise UserError(f"label set {path} has the unknown key {min(unknown)}.")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.images import UnreadableImage, decode
 
 Palette = Literal["auto", "index", "colour"]
@@ -55,7 +55,7 @@ def open_mask(content: bytes, source: object) -> Image.Image:
     except UnreadableImage as error:
         raise UserError(f"{source} is not a readable image ({error}).") from error
     except Exception as error:  # damaged EXIF data
-        raise UserError(f"{source} is not a readable image ({error}).") from error
+        raise UserError(f"{source} is not a readable image ({brief(error)}).") from error
 
 
 def read_indices(

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
 from common.archives import decode_text, read_file
-from common.errors import UserError
+from common.errors import UserError, brief
 from datasets.labels import LabelSet, Mask, check_size
 from datasets.mask_images import Palette
 
@@ -157,6 +157,6 @@ def naming_damage(file: object, format_name: str) -> Iterator[None]:
         KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError,
     ) as error:  # fmt: skip
         raise UserError(
-            f"{file} is damaged or not valid {format_name} ({type(error).__name__}: {error}); export it "
-            "again."
+            f"{file} is damaged or not valid {format_name} ({type(error).__name__}: {brief(error)}); "
+            "export it again."
         ) from error

@@ -115,7 +115,9 @@ def _area(segmentation: Any, shapes: Shapes, what: str) -> Area:
             f"{what} has an outline of fewer than three points, which covers nothing; {_REMEDY}."
         )
     if few := len(rings) - len(areas):
-        shapes.remarks.append(f"{what} has rings of fewer than three points, which cover nothing ({few})")
+        shapes.remarks.append(
+            f"{what} has rings of fewer than three points, which cover nothing ({few})"
+        )
     for ring in areas:
         check_points(ring, shapes.size, what)
     codes = run_lengths.merge(run_lengths.frPyObjects(areas, height, width))

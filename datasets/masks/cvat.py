@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.resources.abc import Traversable
+from pathlib import PurePosixPath
 
 from common.errors import UserError
 from datasets.mask_images import RGB, open_mask, read_colours
@@ -28,8 +29,11 @@ def _table_beside(file: MaskFile) -> Traversable | None:
 def read(file: MaskFile, target: Target) -> Iterator[FoundMask]:
     """The mask of a PNG in SegmentationClass; nothing of other files, though labelmap.txt is checked."""
     table = _table_beside(file)
-    is_mask = "SegmentationClass" in str(file) and file.ending == ".png"
-    if table is None or not (is_mask or file.name == _TABLE):
+    if table is None:
+        return
+    inside = PurePosixPath(str(file).removeprefix(str(table).removesuffix(_TABLE)))
+    is_mask = "SegmentationClass" in inside.parts and file.ending == ".png"
+    if not (is_mask or file.name == _TABLE):
         return
     colours = _read_table(MaskFile(table, file.beside))
     if is_mask:

@@ -3,8 +3,10 @@
 import struct
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image, ImageCms, features
 
@@ -62,7 +64,7 @@ def test_heic_needs_a_package_and_says_so(tmp_path: Path, colours: Image.Image) 
 
 
 def test_grey_of_any_depth_has_its_shades(tmp_path: Path) -> None:
-    kinds = {
+    kinds: dict[str, npt.NDArray[Any]] = {
         "8.png": GREY, "16.png": GREY.astype(np.uint16) * 257, "32.tif": GREY.astype(np.int32) * 257,
         "32small.tif": GREY.astype(np.int32), "one.tif": GREY.astype(np.float32) / 255,
         "whole.tif": GREY.astype(np.float32),
