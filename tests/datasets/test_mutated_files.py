@@ -26,6 +26,7 @@ from datasets.image_files import open_image
 from datasets.labels import LabelSet, read_mask
 from datasets.masks import read_masks
 from datasets.photographs import Photographs
+from datasets.pseudo_labels import PseudoLabels, shard_name
 from datasets.test_sets import TestSet, read_test_set
 from tests.conftest import LABELS as FACE8
 from tests.datasets.masks.writers import (
@@ -42,6 +43,7 @@ from tests.datasets.masks.writers import (
     shape,
     write_files,
 )  # fmt: skip
+from tests.datasets.test_pseudo_labels import make_store
 
 TIMES = 300
 Read = Callable[[Path], Any]
@@ -255,6 +257,19 @@ def test_annotated_folders(tmp_path: Path, name: str) -> None:
         )
 
     check(tmp_path / name, annotated, is_right)
+
+
+def test_shards(tmp_path: Path, labels: LabelSet) -> None:
+    samples = make_store(tmp_path, labels, count=4, per_shard=4)
+
+    def shard(_: Path) -> Any:
+        store = PseudoLabels(tmp_path)
+        return [store[i] for i in range(len(store))]
+
+    def are_right(found: Any) -> bool:
+        return all(torch.equal(a.image, b.image) for a, b in zip(found, samples, strict=True))
+
+    check(tmp_path / shard_name(0), shard, are_right)
 
 
 @pytest.mark.parametrize("name", ["images/a.png", "masks/a.png"])
