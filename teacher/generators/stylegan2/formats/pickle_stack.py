@@ -8,6 +8,7 @@ from teacher.generators.stylegan2.formats.refusal import Damaged, Refusal
 
 _SLACK = 1 << 20  # bytes that the calls of any file may copy, beside a multiple of its length
 _PER_BYTE = 16
+_PER_ITEM = 32  # what an item of a list costs, in bytes
 _LONGEST_KEY = 64  # items of a tuple that is a key
 
 
@@ -131,7 +132,9 @@ class Machine:
         if not isinstance(function, Named):
             raise Damaged("it calls what is no function")
         self.budget -= sum(
-            len(a) for a in arguments if isinstance(a, str | bytes | list | tuple | dict)
+            len(a) if isinstance(a, str | bytes) else _PER_ITEM * len(a)
+            for a in arguments
+            if isinstance(a, str | bytes | list | tuple | dict | set | frozenset)
         )
         if self.budget < 0:
             raise Refusal("its calls ask for far more data than it holds")

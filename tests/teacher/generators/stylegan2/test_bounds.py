@@ -138,7 +138,7 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
         lambda state: state.update({"style.1.bias": torch.empty(12, device="meta")})
     ),
     "a compressed storage": lambda: squeezed(
-        rosinality(lambda state: None), lambda n, d: bytes(10**7) if "/data/" in n else d
+        rosinality(lambda state: None), lambda n, d: bytes(10**6) if "/data/" in n else d
     ),
     "a compressed pickle": lambda: squeezed(
         rosinality(lambda state: None), lambda n, d: b"N0" * 10**7 if "data.pkl" in n else d
@@ -146,13 +146,15 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
 }  # fmt: skip
 
 JSON: dict[str, object] = {
-    "no channels": {"latent_size": 8}, "a list": [1], "a number": 3, "channels as a text": {"channels": "8"},
+    "no channels": {"latent_size": 8}, "a list": [1], "a number": 3,
+    "channels as a text": {"channels": "8"},
     "many levels": {"channels": [8] * 40}, "wide": {"channels": [10**9] * 3}, "zero": {"channels": [0, 8]},
     "deep": {"channels": [8, 8], "mapping_layers": 10**9},
     "long z": {"channels": [8, 8], "latent_size": 10**12}, "many weights": {"channels": [8000] * 9},
     "a bad limit": {"channels": [8, 8], "clamp": "x"}, "unknown": {"channels": [8, 8], "colour\x1b": 1},
     "not what the weights are": {"channels": [4096] * 3, "latent_size": 512},
-    "no taps": {"channels": [8, 8], "filter": []}, "classes": {"channels": [8, 8], "classes": 10**9, "label_size": 1},
+    "no taps": {"channels": [8, 8], "filter": []},
+    "classes": {"channels": [8, 8], "classes": 10**9, "label_size": 1},
     "a kind": {"channels": [8, 8], "activation": "tanh"}, "nested": "[" * 100_000,
 }  # fmt: skip
 

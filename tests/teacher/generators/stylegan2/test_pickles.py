@@ -49,7 +49,7 @@ ARRAYS: dict[str, np.ndarray] = {
     "scalar": np.array(2.5, np.float32),
     "empty": np.zeros((0, 3), np.float32),
 }
-NUMBERS = [
+NUMBERS: list[Any] = [
     np.float32(0.1),
     np.float64(0.1),
     np.float16(0.5),

@@ -96,7 +96,7 @@ REFUSED: dict[str, tuple[list[Change], str]] = {
     "a gain that is no number": (
         [changed("synthesis.b16.torgb", weight_gain=float("nan"))], "weight_gain",
     ),
-    "classes without an embedding": ([lambda n: vars(n).update(c_dim=10)], "10 classes"),
+    "classes without an embedding": ([lambda n: n.__dict__.update(c_dim=10)], "10 classes"),
     "values that are no numbers": (
         [lambda n: part(n, "synthesis.b8.conv0").weight.data.fill_(math.nan)], "no finite numbers",
     ),
