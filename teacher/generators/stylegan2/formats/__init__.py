@@ -21,7 +21,7 @@ from teacher.generators.stylegan2.formats.base import (
     reading,
 )
 from teacher.generators.stylegan2.formats.pickle_stack import Inert
-from teacher.generators.stylegan2.formats.refusal import Refusal
+from teacher.generators.stylegan2.formats.refusal import Refusal, told
 
 __all__ = ["FORMATS", "Checkpoint", "read_checkpoint"]
 
@@ -54,9 +54,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _summary(content: object) -> str:
     """What a file holds instead of a generator, for the error text."""
     if isinstance(content, dict):
-        whole = [f"{k}, {_summary(v)}" for k, v in content.items() if isinstance(v, Inert)]
+        whole = [f"{told(k)}, {_summary(v)}" for k, v in content.items() if isinstance(v, Inert)]
         names = sorted(key for key in content if isinstance(key, str))[:6]
-        return next(iter(whole), ", ".join(names) or "nothing")
+        return next(iter(whole), ", ".join(map(told, names)) or "nothing")
     if isinstance(content, Inert):
         return f"an object of {content.name}; save its state_dict instead"
     return f"a {type(content).__name__}"

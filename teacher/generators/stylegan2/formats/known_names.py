@@ -75,7 +75,8 @@ def _network(meta: Any) -> Record:
     """A network that carries its own source: the source is dropped, the state is kept."""
     if not isinstance(meta, dict):
         raise Damaged("a network in it has no description")
-    return Record(str(meta.get("class_name")), meta.get("state"))
+    kind = meta.get("class_name")
+    return Record(kind if isinstance(kind, str) else "", meta.get("state"))
 
 
 def _scalar(dtype: Any, data: Any = None) -> Any:
@@ -169,6 +170,8 @@ _SUFFIXES: dict[str, Callable[..., Any]] = {  # of code that people copy into pa
 _NEW_SPELLING = {
     "__builtin__": "builtins", "copy_reg": "copyreg", "numpy._core.multiarray": "numpy.core.multiarray",
     "numpy._core.numeric": "numpy.core.numeric",
+    "numpy.core._multiarray_umath": "numpy.core.multiarray",
+    "numpy._core._multiarray_umath": "numpy.core.multiarray",
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from teacher.generators.stylegan2.formats.base import (
     rename,
 )
 from teacher.generators.stylegan2.formats.known_names import Record
-from teacher.generators.stylegan2.formats.refusal import Refusal
+from teacher.generators.stylegan2.formats.refusal import Refusal, told
 from teacher.generators.stylegan2.formats.settings import (
     activation,
     filter_of_tensors,
@@ -105,12 +105,13 @@ def _collect(module: Any, prefix: str, depth: int, modules: Modules, tensors: Te
     modules[prefix.rstrip(".")] = _state(module)
     for part in ("_parameters", "_buffers"):
         for name, tensor in module.part(part).items():
-            if isinstance(tensor, TensorView | MetaTensor):
+            if isinstance(tensor, TensorView | MetaTensor) and isinstance(name, str):
                 tensors[f"{prefix}{name}"] = tensor
             elif tensor is not None:
-                raise Refusal(f"{prefix}{name} is not a tensor")
+                raise Refusal(f"{prefix}{told(name)} is not a tensor")
     for name, child in module.part("_modules").items():
-        _collect(child, f"{prefix}{name}.", depth + 1, modules, tensors)
+        if child is not None:
+            _collect(child, f"{prefix}{told(name)}.", depth + 1, modules, tensors)
 
 
 def _require_kind(modules: Mapping[str, Any]) -> None:
@@ -128,7 +129,7 @@ def _require_kind(modules: Mapping[str, Any]) -> None:
             architecture = state.get("architecture", "skip")
             if architecture != "skip":
                 raise Refusal(
-                    f"its generator has the architecture {architecture}; read is skip, where every "
+                    f"its generator has the architecture {told(architecture)}; read is skip, where every "
                     "resolution adds to the image"
                 )
 

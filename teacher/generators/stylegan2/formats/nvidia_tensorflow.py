@@ -1,5 +1,6 @@
 """Pickles of NVIDIA's TensorFlow code (stylegan2, stylegan2-ada): the networks G, D, Gs, or Gs alone."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from teacher.generators.stylegan2.formats.base import (
 )
 from teacher.generators.stylegan2.formats.known_names import Record
 from teacher.generators.stylegan2.formats.pickle_stack import Inert
-from teacher.generators.stylegan2.formats.refusal import Refusal
+from teacher.generators.stylegan2.formats.refusal import Refusal, told
 from teacher.generators.stylegan2.formats.settings import (
     activation,
     filter_of_taps,
@@ -26,6 +27,7 @@ from teacher.generators.stylegan2.formats.settings import (
 )
 from teacher.generators.stylegan2.formats.tensors import Array, Changed, Lazy, scaled
 
+_MOST_TAPS = 4096
 _CONSTANT = "synthesis/4x4/Const/const"
 _CONCAT = "mapping/LabelConcat/weight"
 _COMPONENTS = ("mapping", "synthesis")
@@ -98,8 +100,8 @@ def read(file: CheckpointFile) -> Checkpoint:
     variables, kinds = _variables(network), {"": _settings_of(network)}
     for name, component in network.part("components").items():
         if name not in _COMPONENTS or not isinstance(component, Record):
-            raise Refusal(f"its generator has a part {name}, which StyleGAN2 has not")
-        kinds[name] = _settings_of(component)
+            raise Refusal(f"its generator has a part {told(name)}, which StyleGAN2 has not")
+        kinds[name] = kinds[""] | _settings_of(component)
         variables |= {f"{name}/{k}": v for k, v in _variables(component).items()}
     if _CONSTANT not in variables:
         raise Refusal("its generator is not StyleGAN2 (StyleGAN1 and older are not read)")
@@ -127,8 +129,8 @@ def _settings(kinds: Mapping[str, Values], together: bool, average: bool) -> Set
     architecture = synthesis.get("architecture", "skip")
     if architecture != "skip":
         raise Refusal(
-            f"its generator has the architecture {architecture}; read is skip, where every resolution adds "
-            "to the image"
+            f"its generator has the architecture {told(architecture)}; read is skip, where every resolution "
+            "adds to the image"
         )
     require(
         "its mapping network", "normalize_latents", mapping.get("normalize_latents", True), True
@@ -153,7 +155,11 @@ def _settings(kinds: Mapping[str, Values], together: bool, average: bool) -> Set
 
 
 def _plain(value: Any) -> Any:
-    return value.numpy() if isinstance(value, Array) else value
+    if not isinstance(value, Array):
+        return value
+    if math.prod(value.shape) > _MOST_TAPS:
+        raise Refusal("resample_kernel is an array too large for a filter")
+    return value.numpy()
 
 
 def _variables(network: Record) -> dict[str, Lazy]:

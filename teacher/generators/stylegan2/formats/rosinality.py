@@ -12,8 +12,8 @@ from teacher.generators.stylegan2.formats.base import (
 )
 from teacher.generators.stylegan2.formats.refusal import Refusal
 from teacher.generators.stylegan2.formats.settings import filter_of_tensors
-from teacher.generators.stylegan2.formats.state_dicts import find_state
-from teacher.generators.stylegan2.formats.tensors import Changed, Lazy, TensorView
+from teacher.generators.stylegan2.formats.state_dicts import find_state, is_tensor
+from teacher.generators.stylegan2.formats.tensors import Changed, Lazy
 
 _CONSTANT, _MEAN = "input.input", "latent_avg"
 _NAMING = Naming(
@@ -49,7 +49,7 @@ def read(file: CheckpointFile) -> Checkpoint:
     tensors = dict(found.tensors)
     filters = {name: tensors.pop(name) for name in [*tensors] if name.endswith(".kernel")}
     mean: Any = found.beside.get(_MEAN)
-    if _MEAN not in tensors and isinstance(mean, TensorView):
+    if _MEAN not in tensors and is_tensor(mean):
         tensors[_MEAN] = mean
     if _MEAN in tensors:
         tensors[_MEAN] = _one_mean(tensors[_MEAN])

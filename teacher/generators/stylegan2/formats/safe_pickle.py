@@ -20,15 +20,28 @@ from teacher.generators.stylegan2.formats.refusal import Damaged, Refusal
 from teacher.generators.stylegan2.formats.tensors import Storage
 
 STREAM_HEAD = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
+_ARCHIVE_HEAD = b"PK\x03\x04"
+_SMALL = 1 << 20  # bytes
 _MOST_PACKED = 32  # times that a compressed member may grow
+_OTHER_KINDS = {  # what people have instead of a pickle, by its beginning
+    b"version https://git-lfs": "a pointer of Git LFS instead of the file; fetch that by git lfs pull",
+    b"<": "a web page or XML instead of a checkpoint; download it again",
+    b"\x1f\x8b": "packed by gzip; unpack it first",
+    b"PK\x05\x06": "an empty zip archive",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"\x89HDF": "an HDF5 file, as Keras writes them; those of NVIDIA and rosinality are read",
+}
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
 
 
 def is_torch_file(path: Path) -> bool:
     """Whether torch.save may have written it."""
-    if zipfile.is_zipfile(path):
-        return True
-    with path.open("rb") as file:
-        return file.read(len(STREAM_HEAD)) == STREAM_HEAD
+    return _head(path).startswith((STREAM_HEAD, _ARCHIVE_HEAD))
 
 
 def read_pickle(path: Path) -> Any:
@@ -37,8 +50,16 @@ def read_pickle(path: Path) -> Any:
     Raises:
         Refusal: it names what runs code; any other exception: it is damaged.
     """
-    if not path.stat().st_size:
+    head = _head(path)
+    if not head:
         raise Damaged("it is empty")
+    for start, kind in _OTHER_KINDS.items():
+        if head.startswith(start):
+            raise Refusal(f"it is {kind}")
+    if head[8:9] == b"{":
+        raise Refusal(
+            "it is a safetensors file, which is read only as a part of a generator folder"
+        )
     return PickleMachine(_mapped(path), _find_with_streams, _nothing_outside).load()
 
 
@@ -48,7 +69,7 @@ def read_torch_file(path: Path) -> Any:
     Raises:
         Refusal: it names what runs code; any other exception: it is damaged.
     """
-    if zipfile.is_zipfile(path):
+    if _head(path).startswith(_ARCHIVE_HEAD):
         return _Archive(path).load()
     return _Stream(_mapped(path), _find_with_streams).load()
 
@@ -116,7 +137,8 @@ class _Archive:
         info = self.members.get(member)
         if info is None:
             raise Damaged(f"its member {member} is missing")
-        if info.file_size > _MOST_PACKED * info.compress_size or info.flag_bits & 1:
+        most = _SMALL + _MOST_PACKED * info.compress_size  # zeros pack well
+        if info.file_size > most or info.flag_bits & 1:
             what = "encrypted" if info.flag_bits & 1 else f"packed {_MOST_PACKED} to 1 or more"
             raise Refusal(f"its member {member} is {what}")
         if info.compress_size > self.path.stat().st_size:
@@ -147,7 +169,7 @@ class _Stream:
         content = self.machine.load()
         keys, position = self.machine.load(), self.machine.position
         for key in keys:
-            storage = self.storages.get(str(key))
+            storage = self.storages.get(str(key)) if isinstance(key, str | int) else None
             if storage is None:
                 raise Damaged("it has storages that nothing refers to")
             self.places[str(key)] = position
@@ -183,4 +205,6 @@ def _reference(reference: Any) -> tuple[Any, str, Any]:
             raise Refusal("a storage in it is of a kind that is not read")
         case _:
             raise Refusal("it refers to data outside of it")
-    return dtype, str(key)[:64], count
+    if not isinstance(key, str | int):
+        raise Damaged("a storage in it has no name")
+    return dtype, str(key), count

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from teacher.generators.stylegan2.architecture import ACTIVATIONS, DEFAULT_FILTER, MAX_TAPS
-from teacher.generators.stylegan2.formats.refusal import Refusal
+from teacher.generators.stylegan2.formats.refusal import Refusal, told
 from teacher.generators.stylegan2.formats.tensors import Lazy
 
 _CLOSE = 1e-4
@@ -45,7 +45,9 @@ def activation(found: Iterable[tuple[str, Any]]) -> str:
     first: str | None = None
     for where, name in found:
         if name not in ACTIVATIONS:
-            raise Refusal(f"{where} has the activation {name}; read are {', '.join(ACTIVATIONS)}")
+            raise Refusal(
+                f"{where} has the activation {told(name)}; read are {', '.join(ACTIVATIONS)}"
+            )
         if first is not None and name != first:
             raise Refusal(f"{where} has the activation {name}, another layer {first}")
         first = str(name)
@@ -60,14 +62,14 @@ def require(where: str, what: str, found: object, wanted: object) -> None:
         else found == wanted
     )
     if not same:
-        raise Refusal(f"{where} has {what} {found}; only {wanted} is read")
+        raise Refusal(f"{where} has {what} {told(found)}; only {wanted} is read")
 
 
 def require_classes(count: object, name: str, tensors: Mapping[str, Any]) -> None:
     """Refuse a generator that says it is conditional and has no embedding of classes, or the other way."""
     if bool(count) != (name in tensors):
         is_there = "is there" if name in tensors else "is missing"
-        raise Refusal(f"its settings say {count} classes, and the tensor {name} {is_there}")
+        raise Refusal(f"its settings say {told(count)} classes, and the tensor {name} {is_there}")
 
 
 def filter_of_taps(taps: object, where: str) -> tuple[float, ...]:

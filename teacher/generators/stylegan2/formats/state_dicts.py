@@ -16,7 +16,7 @@ class Found(NamedTuple):
 
     Args:
         tensors: by name, without what stood before all names.
-        beside: the dictionary that it lies in; itself where the file is nothing else.
+        beside: all else that lies beside it.
         notes: what people should know of the choice.
     """
 
@@ -43,12 +43,12 @@ def find_state(content: Any, marker: str) -> Found | None:
             tensors = {
                 name.removeprefix(head): tensor
                 for name, tensor in candidate.items()
-                if isinstance(name, str) and name.startswith(head) and _is_tensor(tensor)
+                if isinstance(name, str) and name.startswith(head) and is_tensor(tensor)
             }
             notes = (
                 [] if place in ("", "state_dict") or place in _AVERAGES else [_no_average(place)]
             )
-            return Found(tensors, content, notes)
+            return Found(tensors, {**candidate, **content}, notes)
     return None
 
 
@@ -85,5 +85,6 @@ def _no_average(place: str) -> str:
     return f"it has no moving average: {place} is taken"
 
 
-def _is_tensor(value: object) -> bool:
+def is_tensor(value: object) -> bool:
+    """Whether it is a tensor or an array of a file."""
     return isinstance(value, TensorView | MetaTensor | Array)

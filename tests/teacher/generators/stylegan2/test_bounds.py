@@ -23,6 +23,7 @@ from tests.teacher.generators.stylegan2.foreign import (
     Persistent,
     fake_nvidia,
     fake_tensorflow,
+    nvidia_modules,
     rosinality_tensors,
     tensorflow_variables,
 )
@@ -45,6 +46,21 @@ def repeated_call(name: bytes, argument: bytes, count: int) -> bytes:
     """A list of the results of many calls with one argument."""
     calls = b"h\x00h\x01R" * count
     return HEAD + b"c" + name + b"\nq\x000" + argument + b"\x85q\x010](" + calls + b"e."
+
+
+def doubled_setting(place: str) -> Callable[[], bytes]:
+    """A setting that is a list of a list twice, and so on: endless to print."""
+
+    def write() -> bytes:
+        value: list[Any] = []
+        for _ in range(60):
+            value = [value, value]
+        network = nvidia_modules(make_tensors((8, 8)))
+        owner = network if place == "c_dim" else network.get_submodule("synthesis.b8.conv0")
+        owner.__dict__[place] = value
+        return pickle.dumps({"G_ema": network}, 4)
+
+    return write
 
 
 def shared_modules() -> bytes:
@@ -89,6 +105,10 @@ PICKLES: dict[str, Callable[[], bytes]] = {
     "a long number": lambda: b"I" + b"9" * 200_000 + b"\n.",
     "a deep list": lambda: HEAD + b"]" * 100_000 + b"a" * 99_999 + b".",
     "marks": lambda: HEAD + b"(" * 100_000 + b"l" * 100_000 + b".",
+    **{
+        f"a vast {name}": doubled_setting(name)
+        for name in ("activation", "conv_clamp", "up", "padding", "act_gain", "c_dim")
+    },
     "shared modules": shared_modules,
     "shared components": shared_components,
     "one array for 5000 layers": one_array_many_times,

@@ -111,7 +111,9 @@ def test_hostile_or_foreign_pickle(
 
 RAW: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "damaged"),
-    "a text": (b"<html>404</html>", "damaged"),
+    "a page": (b"<html>404</html>", "web page"),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    "half an archive": (b"PK\x03\x04" + bytes(99), "damaged"),
     "persistent reference": (b"\x80\x04Pfile\n.", "outside of it"),
     "change of a function": (
         b"ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb.", "change a function",

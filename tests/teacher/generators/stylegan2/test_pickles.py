@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from common.errors import UserError
 from teacher.generators.stylegan2.formats import read_checkpoint
@@ -15,6 +16,14 @@ from teacher.generators.stylegan2.formats.known_names import Record
 from teacher.generators.stylegan2.formats.pickle_stack import Inert
 from teacher.generators.stylegan2.formats.safe_pickle import read_pickle
 from teacher.generators.stylegan2.formats.tensors import Array, Dtype
+from tests.teacher.generators.stylegan2.foreign import (
+    Network,
+    fake_tensorflow,
+    nvidia_modules,
+    tensorflow_variables,
+    write_nvidia,
+)
+from tests.teacher.generators.stylegan2.original import make_tensors
 from tests.teacher.generators.stylegan2.test_hostile_files import Call
 
 PROTOCOLS = range(6)
@@ -109,6 +118,23 @@ def test_names_of_python_2_and_3(tmp_path: Path) -> None:
     named = b"ccopy_reg\n_reconstructor\n(cargparse\nNamespace\nc__builtin__\nobject\nNtR"
     found = read(named + b"}(S'a'\nI1\nub.", tmp_path)
     assert isinstance(found, Record) and found.state == {"a": 1}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_generator_is_the_same_in_every_protocol(
+    protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's modules and TensorFlow's networks, as each protocol writes their objects."""
+    tensors = make_tensors((6, 4), 5, 4, 2)
+    known = read_checkpoint(write_nvidia(tmp_path / "known.pkl", tensors, monkeypatch)).weights
+    main, mapping, synthesis = tensorflow_variables(tensors)
+    fake_tensorflow(monkeypatch)
+    parts = {"mapping": Network("m", mapping), "synthesis": Network("s", synthesis)}
+    scalars = {k: np.float32(v) if v.ndim == 0 else v for k, v in main.items()}
+    for network in ({"G_ema": nvidia_modules(tensors)}, Network("Gs", scalars, **parts)):
+        (tmp_path / "net.pkl").write_bytes(pickle.dumps(network, protocol))
+        found = read_checkpoint(tmp_path / "net.pkl").weights
+        assert all(torch.allclose(found[name], tensor, atol=1e-6) for name, tensor in known.items())
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
