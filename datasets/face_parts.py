@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from common.archives import read_file
 from common.errors import UserError, printable
-from datasets.image_files import open_image
 from datasets.labels import LabelSet, Mask
+from datasets.mask_images import find_opaque, open_mask
 
 _MANY = 0.5  # a class whose files are missing for more of the images is told
 _NAME = re.compile(r"(\d{5})_(\w+)\.png", re.ASCII)
@@ -50,7 +51,7 @@ class FaceParts:
         for index, part in enumerate(self.labels.names[1:], 1):
             if part not in files:
                 continue
-            pixels = np.asarray(open_image(files[part]).convert("L")) > 127
+            pixels = _read_part(files[part])
             if mask is None:
                 mask = np.zeros(pixels.shape, np.uint8)
             if pixels.shape != mask.shape:
@@ -94,3 +95,16 @@ class FaceParts:
                 )
         for line in lines:
             print(printable(line))
+
+
+def _read_part(file: Path) -> npt.NDArray[np.bool_]:
+    """The pixels of a part, [H, W]: the brighter ones of two shades, or those above the middle of many.
+
+    Raises:
+        UserError: it cannot be read, or is half transparent.
+    """
+    image = open_mask(read_file(file), file)
+    opaque = find_opaque(image, file)
+    rgb = image.convert("RGBA" if opaque is not None else "RGB").convert("L")
+    grey = np.asarray(rgb) if opaque is None else np.where(opaque, np.asarray(rgb), 0)
+    return grey > (0 if len({*np.unique(grey).tolist()} - {0}) == 1 else 127)

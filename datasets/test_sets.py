@@ -189,7 +189,10 @@ def describe_map(theirs: LabelSet, ours: LabelSet) -> str:
 
 def _find_mask(folder: Path, stem: str) -> Path:
     """The mask of an image: of the same name, or of the same number with other leading zeros."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder of masks; check the option masks, or unpack it.")
     for name in (stem, stem.zfill(5), stem.lstrip("0") or "0"):
-        if (path := folder / f"{name}.png").exists():
-            return path
+        for ending in (".png", ".PNG"):
+            if (path := folder / f"{name}{ending}").exists():
+                return path
     raise UserError(f"{folder} has no mask {stem}.png; draw it, or take its image away.")

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from common.archives import LARGEST, why_unreadable
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.images import SUFFIXES, Array, UnreadableImage, read_rgb
 
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"}
@@ -108,8 +108,8 @@ def _members(path: Path) -> Iterator[Source]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no readable zip file ({error}).") from error
+    except Exception as error:  # zipfile raises anything on a damaged directory
+        raise UserError(f"{path} is no readable zip file ({brief(error)}).") from error
     for member in members:
         parts = [p for p in PurePosixPath(member.replace("\\", "/")).parts if p not in ("/", "..")]
         name = PurePosixPath(*parts)  # nothing is written outside the output

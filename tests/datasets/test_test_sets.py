@@ -190,6 +190,28 @@ def test_part_files_are_counted(
         read_test_set("celeba", raw, labels, 64)
 
 
+@pytest.mark.parametrize("kind", ["0 and 1", "palette", "transparent", "bits"])
+def test_part_files_of_other_kinds(
+    celebamask: tuple[TestSet, TestSet], labels: LabelSet, kind: str
+) -> None:
+    raw, _ = celebamask
+    expected = read_test_set("t", raw, labels, 64).masks
+    for path in raw.masks.rglob("*_skin.png"):
+        with Image.open(path) as image:
+            part = np.asarray(image.convert("L")) > 0
+        new = Image.fromarray(part.astype(np.uint8))
+        if kind == "palette":
+            new.putpalette([0, 0, 0, 128, 0, 0])
+        elif kind == "transparent":
+            new = Image.fromarray(
+                np.dstack([np.full((64, 64, 3), 255), part * 255]).astype(np.uint8)
+            )
+        elif kind == "bits":
+            new = Image.fromarray(part)
+        new.save(path)
+    assert torch.equal(read_test_set("t", raw, labels, 64).masks, expected)
+
+
 def test_the_other_order_of_nineteen_classes(
     celebamask: tuple[TestSet, TestSet], labels: LabelSet
 ) -> None:
