@@ -122,8 +122,7 @@ def _require_kind(modules: Mapping[str, Any]) -> None:
         kind = "StyleGAN3-R" if radial else "StyleGAN3-T"
         raise Refusal(f"its generator is {kind}; StyleGAN2 is read")
     if "synthesis.b4" not in modules:
-        kind = "conditional" if modules.get("", {}).get("c_dim") else "of another kind"
-        raise Refusal(f"its generator is {kind} than StyleGAN2 (it has no synthesis.b4)")
+        raise Refusal("its generator is of another kind than StyleGAN2 (it has no synthesis.b4)")
     for name, state in modules.items():
         if re.fullmatch(r"synthesis\.b\d+", name):
             architecture = state.get("architecture", "skip")
@@ -145,6 +144,8 @@ def _settings(modules: Modules, tensors: Tensors, notes: list[str]) -> Settings:
         require(name, "up", state.get("up", 2 if name.endswith("conv0") else 1),
                 2 if name.endswith("conv0") else 1)  # fmt: skip
         require(name, "padding", state.get("padding", 1), 1)
+    about = modules.get("mapping", {})
+    require("mapping", "num_layers", about.get("num_layers", len(mapping)), len(mapping))
     with_noise = {bool(state.get("use_noise", True)) for _, state in layers}
     if len(with_noise) > 1:
         raise Refusal("some of its layers have noise inputs and some have none")
@@ -157,7 +158,7 @@ def _settings(modules: Modules, tensors: Tensors, notes: list[str]) -> Settings:
         activation=function,
         mapping_activation=activation((n, s.get("activation", "lrelu")) for n, s in mapping),
         noise=with_noise != {False},
-        mean_known=average or modules.get("mapping", {}).get("w_avg_beta", 0.0) is not None,
+        mean_known=average or about.get("w_avg_beta", 0.0) is not None,
         clamps=clamps if any(c is not None for c in clamps) else None,
         notes=notes,
     )

@@ -129,8 +129,8 @@ def _settings(kinds: Mapping[str, Values], together: bool, average: bool) -> Set
     architecture = synthesis.get("architecture", "skip")
     if architecture != "skip":
         raise Refusal(
-            f"its generator has the architecture {told(architecture)}; read is skip, where every resolution "
-            "adds to the image"
+            f"its generator has the architecture {told(architecture)}; read is skip, where every "
+            "resolution adds to the image"
         )
     require(
         "its mapping network", "normalize_latents", mapping.get("normalize_latents", True), True
