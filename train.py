@@ -68,7 +68,11 @@ COMMANDS = {
     **TOOLS,
 }
 # Options that are short for others.
-_SHORT = {r"^--generator(?==|$)": "--sources.generator", r"^--web$": "--export.web=true"}
+_SHORT = {
+    r"^--generator(?==|$)": "--sources.generator",
+    r"^--class(?==|$)": "--class_number",
+    r"^--web$": "--export.web=true",
+}
 
 
 class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):

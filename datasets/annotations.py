@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import atomic_write, read_json, write_json
 from datasets.labels import LabelSet, Mask, read_image, read_mask, write_mask
 from datasets.sheets import ImageArray, grid, save_sheet, to_array
@@ -80,16 +80,44 @@ def read_samples(folder: Path) -> tuple[Samples, dict[str, Any]]:
     Raises:
         UserError: a file is missing or damaged.
     """
-    index = read_json(folder / INDEX)
+    index = _read_index(folder)
     try:
         tensors = load_file(folder / LATENTS)
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"{folder / LATENTS} cannot be read ({error}); draw the samples anew."
+            f"{folder / LATENTS} cannot be read ({brief(error)}); draw the samples anew."
         ) from error
-    arrays = [read_image(folder / "images" / f"{i:04d}.png") for i in range(index["count"])]
+    count = index["count"]
+    if wrong := [k for k, t in tensors.items() if t.shape[:1] != (count,)]:
+        raise UserError(
+            f"{folder / LATENTS} holds no {wrong[0]} for each of {count} samples; draw the samples anew."
+        )
+    arrays = [read_image(folder / "images" / f"{i:04d}.png") for i in range(count)]
+    if len({array.shape for array in arrays}) > 1:
+        raise UserError(
+            f"{folder / 'images'} holds images of several sizes; draw the samples anew."
+        )
     latents = {k: t.float() if t.dtype == torch.half else t for k, t in tensors.items()}
     return Samples(latents, torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)), index
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    """The index of samples, checked.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    index = read_json(folder / INDEX)
+    expected = {"generator": str, "count": int, "origin": dict}
+    if not isinstance(index, dict) or any(
+        not isinstance(index.get(name), kind) for name, kind in expected.items()
+    ):
+        raise UserError(
+            f"{folder / INDEX} lacks one of {', '.join(expected)}; draw the samples anew."
+        )
+    if index["count"] < 1:
+        raise UserError(f"{folder / INDEX} says that there are no samples; draw the samples anew.")
+    return index
 
 
 def read_annotated(folder: Path, labels: LabelSet, generator_hash: str) -> tuple[Samples, Tensor]:
@@ -107,14 +135,15 @@ def read_annotated(folder: Path, labels: LabelSet, generator_hash: str) -> tuple
         )
     size = samples.images.shape[2:]
     masks = [
-        read_mask(folder / "masks" / f"{i:04d}.png", labels, size) for i in range(len(samples))
+        read_mask(folder / "masks" / f"{i:04d}.png", labels, size, is_ours=True)
+        for i in range(len(samples))
     ]
     return samples, torch.from_numpy(np.stack(masks))
 
 
 def count_samples(folder: Path) -> int:
     """How many samples a folder holds."""
-    return int(read_json(folder / INDEX)["count"])
+    return int(_read_index(folder)["count"])
 
 
 def choose_shots(count: int, shots: int, seed: int | None) -> list[int]:

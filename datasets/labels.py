@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import yaml
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from common.errors import UserError
+from common.archives import read_file, read_text
+from common.errors import UserError, brief
 from common.files import atomic_write
+from common.images import UnreadableImage, read_rgb
+from datasets.mask_images import Classes, Palette, open_mask, read_indices
 
+_BACKGROUND = "_background_"  # LabelMe's name of unlabelled pixels
 Mask = npt.NDArray[np.uint8]
 
 
@@ -26,12 +30,14 @@ class LabelSet:
         ignore_index: value of pixels that are left out of losses and measures.
         merges: by class, the names of finer classes that are read as this class in masks of another label
             set.
+        ignored: labels of pixels that do not count; LabelMe's name for them if nothing is said.
     """
 
     names: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
     ignore_index: int = 255
     merges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ("__ignore__",)
 
     @staticmethod
     def load(path: Path) -> "LabelSet":
@@ -40,20 +46,25 @@ class LabelSet:
         Raises:
             UserError: the file is missing or damaged, or its values contradict each other.
         """
+        text = read_text(path)
         try:
-            values = yaml.safe_load(path.read_text())
-            lists = (values.get("merges") or {}).items()
+            values = yaml.load(text, _Loader)  # a SafeLoader
             labels = LabelSet(
-                tuple(str(name) for name in values["names"]),
+                _names(values["names"]),
                 tuple((int(r), int(g), int(b)) for r, g, b in values["colours"]),
                 int(values.get("ignore_index", 255)),
-                {str(name): tuple(str(m) for m in merged) for name, merged in lists},
+                {
+                    str(name): _names(merged)
+                    for name, merged in (values.get("merges") or {}).items()
+                },
+                _names(values["ignored"]) if "ignored" in values else LabelSet.ignored,
             )
-        except OSError as error:
-            raise UserError(f"label set {path} cannot be read ({error.strerror}).") from error
-        except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (
+            yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError,
+        ) as error:  # fmt: skip
             raise UserError(
-                f"label set {path} needs `names` and one [r, g, b] in `colours` for each ({error})."
+                f"label set {path} needs `names` and one [r, g, b] in `colours` for each "
+                f"({brief(error)})."
             ) from error
         if unknown := {*values} - {field.name for field in dataclasses.fields(LabelSet)}:
             raise UserError(f"label set {path} has the unknown key {min(unknown)}.")
@@ -64,7 +75,8 @@ class LabelSet:
     def _contradiction(self) -> str | None:
         """What about the values cannot be right, as the end of a sentence; none where all is well."""
         names, colours, ignore = self.names, self.colours, self.ignore_index
-        every = [*names, *(name for group in self.merges.values() for name in group)]
+        ignored = () if self.ignored == LabelSet.ignored else self.ignored
+        every = [*names, *(name for group in self.merges.values() for name in group), *ignored]
         if len(names) < 2:
             return "needs two classes at least"
         if len(names) != len(colours):
@@ -84,11 +96,16 @@ class LabelSet:
         return None
 
     def index(self, name: str) -> int | None:
-        """Index of the class of that name, or of the class that it is merged into; none without either."""
+        """Index of the class of that name, or of the class that it is merged into; none without either.
+
+        What is ignored has the ignore index, and LabelMe's `_background_` that of the first class.
+        """
         for i, own in enumerate(self.names):
             if name == own or name in self.merges.get(own, ()):
                 return i
-        return None
+        if name in self.ignored:
+            return self.ignore_index
+        return 0 if name == _BACKGROUND else None
 
     def table(self, names: Sequence[str]) -> npt.NDArray[np.uint8]:
         """For masks of the classes `names`: their index -> our index, [256]; 255 stays ignored.
@@ -108,6 +125,13 @@ class LabelSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def classes(self) -> Classes:
+        """What the pixels of a mask's image may mean; white is ignored, unless a class has it."""
+        colours = {(255, 255, 255): self.ignore_index}
+        colours |= {colour: i for i, colour in enumerate(self.colours)}
+        return Classes(len(self), self.ignore_index, colours)
 
     @property
     def palette(self) -> npt.NDArray[np.uint8]:
@@ -142,39 +166,52 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         UserError: it is missing or damaged.
     """
+    if not path.exists():
+        raise UserError(f"{path} does not exist.")
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist.") from error
-    except (UnidentifiedImageError, OSError) as error:
+        return read_rgb(path)
+    except UnreadableImage as error:
         raise UserError(f"{path} is not a readable image ({error}).") from error
 
 
-def read_mask(path: Path, labels: LabelSet, size: Sequence[int] | None) -> Mask:
-    """Read a palette or grey PNG of class indices, [H, W], and check it.
+def read_mask(
+    path: Path,
+    labels: LabelSet,
+    size: Sequence[int] | None,
+    palette: Palette = "auto",
+    is_ours: bool = False,
+) -> Mask:
+    """Read a PNG of class indices or of the label set's colours, [H, W], and check it.
 
     Args:
         size: height and width of its image; none where they may differ.
+        palette: what a palette image means, as `read_indices` explains.
+        is_ours: a mask of an annotated folder.
 
     Raises:
         UserError: the mask is missing, of another size, has indices outside the label set, or has only one
             class.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("P", "L", "1"):
-                raise UserError(
-                    f"{path} is a {image.mode} image; a mask is a palette or grey PNG of class "
-                    "indices."
-                )
-            mask = np.array(image, dtype=np.uint8)
-    except FileNotFoundError as error:
-        raise UserError(f"mask {path} does not exist; draw it, or take its sample away.") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"mask {path} is not a readable image ({error}).") from error
+    if not path.exists():
+        raise UserError(f"mask {path} does not exist; draw it, or take its sample away.")
+    source = f"mask {path}"
+    image = open_mask(read_file(path), source)
+    mask = read_indices(image, labels.classes, palette, source, is_ours)
     check_mask(mask, path, labels, size or mask.shape)
     return mask
+
+
+def check_size(shape: Sequence[int], source: object, size: Sequence[int]) -> None:
+    """Check height and width of a mask against its image's.
+
+    Raises:
+        UserError: they differ.
+    """
+    if tuple(shape) != tuple(size):
+        raise UserError(
+            f"mask {source} is {shape[1]}x{shape[0]} pixels but its image is "
+            f"{size[1]}x{size[0]}; draw it at the image's size."
+        )
 
 
 def check_mask(mask: Mask, source: object, labels: LabelSet, size: Sequence[int]) -> None:
@@ -185,13 +222,10 @@ def check_mask(mask: Mask, source: object, labels: LabelSet, size: Sequence[int]
         size: height and width of its image.
 
     Raises:
-        UserError: it is of another size, has indices outside the label set, or has only one class.
+        UserError: it is of another size, has indices outside the label set, or has only one class, beside
+            pixels that are ignored or not.
     """
-    if mask.shape != tuple(size):
-        raise UserError(
-            f"mask {source} is {mask.shape[1]}x{mask.shape[0]} pixels but its image is "
-            f"{size[1]}x{size[0]}; draw it at the image's size."
-        )
+    check_size(mask.shape, source, size)
     found = np.unique(mask)
     unknown = [int(i) for i in found if i >= len(labels) and i != labels.ignore_index]
     if unknown:
@@ -199,6 +233,35 @@ def check_mask(mask: Mask, source: object, labels: LabelSet, size: Sequence[int]
             f"mask {source} holds index {unknown[0]}, but the label set has {len(labels)} classes "
             f"(and {labels.ignore_index} for ignored pixels)."
         )
-    if len(found) == 1:
-        name = labels.names[found[0]] if found[0] < len(labels) else "ignored"
+    own = [labels.names[i] for i in found if i != labels.ignore_index]
+    if len(own) == 1 and len(found) > 1:
+        raise UserError(
+            f"mask {source} shows {own[0]} alone, and all other pixels are ignored "
+            f"({labels.ignore_index}); draw a second class, or take its sample away."
+        )
+    if len(own) < 2:
+        name = own[0] if own else "ignored"
         raise UserError(f"mask {source} is all {name}; draw its parts, or take its sample away.")
+
+
+def _names(values: object) -> tuple[str, ...]:
+    """A list of names in a label set.
+
+    Raises:
+        ValueError: it is none, or YAML takes a name for something else, as it does with `no` and `on`.
+    """
+    if values is not None and not isinstance(values, list):
+        raise ValueError(f"a {type(values).__name__} stands where a list of names belongs")
+    for value in values or ():
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise ValueError(f"a name is read as {type(value).__name__}; put names in quotes")
+    return tuple(str(value) for value in values or ())
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without what hides values or multiplies them: keys given twice, and merged mappings."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1 or key == "<<"]:
+            raise ValueError(f"the key {twice[0]} is there twice or merges others")

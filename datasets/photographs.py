@@ -1,5 +1,6 @@
 """A user's unlabelled photographs: what a generator learns from."""
 
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ from accelerate import PartialState
 from torch import Tensor
 from tqdm import tqdm
 
-from common.errors import UserError
+from common.errors import UserError, printable
 from common.files import atomic_write
+from common.images import UnreadableImage
 from datasets import Dataset
 from datasets.batches import Key
-from datasets.image_files import centre_square, find_images, open_image
+from datasets.image_files import centre_square, left_out, list_images, open_image
 
 
 class Photographs(Dataset[Any]):
@@ -43,21 +45,32 @@ class Photographs(Dataset[Any]):
 
 
 def _pack(source: Path, size: int, packed: Path) -> None:
-    files = list(find_images(source).values())
-    unreadable, count = [], 0
+    files = list_images(source)
+    passed_over: list[tuple[Traversable, str]] = [(file, "no image") for file in files.others]
+    count, first_error = 0, ""
     # Written, not mapped: with a memory map, a full disk would kill the process without an error.
     with atomic_write(packed) as partial:
         with partial.open("wb") as handle:
-            for file in tqdm(files, desc="photographs", unit="img"):
+            for file in tqdm(files.images, desc="photographs", unit="img"):
                 try:
                     image = centre_square(open_image(file), size)
                 except UserError as error:
-                    unreadable.append(str(error))
+                    passed_over.append((file, _reason(error, file)))
+                    first_error = first_error or f"; {str(error).rstrip('.')}"
                     continue
                 handle.write(image.numpy().tobytes())
                 count += 1
-        for line in unreadable:
-            print(f"left out: {line}")
+        for line in left_out(passed_over):
+            print(line)
         if count < 2:
-            raise UserError(f"{source} has {count} readable images; a generator needs many.")
-    print(f"{count} photographs of {source} at {size} px, {len(unreadable)} left out")
+            raise UserError(
+                f"{source} has {count} readable images, and a generator needs many{first_error}."
+            )
+    print(printable(f"{count} photographs of {source} at {size} px, {len(passed_over)} left out"))
+
+
+def _reason(error: UserError, file: Traversable) -> str:
+    """Why a file cannot be read, without its name, so that equal reasons are one."""
+    if isinstance(error.__cause__, UnreadableImage):
+        return str(error.__cause__)
+    return str(error).removeprefix(printable(file)).strip(" .")

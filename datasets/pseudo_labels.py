@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.files import atomic_write, read_json
 from datasets import Dataset
 from datasets.labels import LabelSet
@@ -156,9 +156,9 @@ class PseudoLabels(Dataset[Any]):
         try:
             with zipfile.ZipFile(path) as shard:
                 found = len(shard.namelist())
-        except (OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile raises anything on damaged files
             raise UserError(
-                f"{path} is damaged or missing ({error}): delete it and the folder's manifest.json, "
+                f"{path} is damaged or missing ({brief(error)}): delete it and the folder's manifest.json, "
                 "then run the stage `label` again; only this shard is made again."
             ) from error
         if found != (files := len(self._kinds) * expected + 1):
@@ -179,10 +179,14 @@ class PseudoLabels(Dataset[Any]):
         for kind in self._kinds:
             name = f"{kind}/{number:07d}.png"
             try:
-                with shard.open(name) as handle, Image.open(handle) as image:
+                content = shard.read(name)  # whole, so that its checksum is compared
+                with Image.open(io.BytesIO(content)) as image:
                     parts.append(torch.from_numpy(np.array(image)))
-            except (OSError, KeyError, zipfile.BadZipFile) as error:
-                raise UserError(f"{shard.filename}: {name} is damaged ({error}).") from error
+            except Exception as error:  # zipfile and Pillow raise anything on damaged files
+                raise UserError(
+                    f"{shard.filename}: {name} is damaged ({brief(error)}): delete the shard and the "
+                    "folder's manifest.json, then run the stage `label` again."
+                ) from error
         pixels, mask, confidence, *others = parts
         runners_up = torch.cat([mask.new_empty(0, mask.shape[1]), *others])
         planes = runners_up.view(2 * (self.top_k - 1), *mask.shape)

@@ -1,7 +1,7 @@
 """Test sets for the comparison: a user's images with true masks.
 
 Two layouts are read. Plain: a folder of images and one of masks with the same names. CelebAMask-HQ as it is
-published: one binary PNG for every part of a face.
+published: one binary PNG for every part of a face (`datasets/face_parts.py`).
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common.errors import UserError
+from common.errors import UserError, printable
+from datasets.face_parts import FaceParts
 from datasets.image_files import centre_square, centre_square_mask, find_images, open_image
 from datasets.labels import LabelSet, Mask, read_mask
+from datasets.mask_images import Palette
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class TestSet:
 
     Args:
         images: folder of images.
-        masks: folder of masks with the same names as the images; palette or grey PNG.
+        masks: folder of masks with the same names as the images; palette, grey or RGB PNG.
         labels: label set of these masks; none for that of the run.
         merges: label set with the run's classes whose `merges` map the classes of the masks to them; none
             for the run's own.
@@ -34,6 +36,8 @@ class TestSet:
             of parts, as in 0/00000_hair.png.
         first: number of the first image to take; names must then be numbers. None for no limit.
         last: number of the last image to take, included; names must then be numbers. None for no limit.
+        palette: whether masks that are palette images mean their indices or their colours; `auto` finds out
+            where it can only be one.
     """
 
     __test__ = False  # pytest: not a test
@@ -45,6 +49,7 @@ class TestSet:
     layout: Literal["plain", "celebamask"] = "plain"
     first: int | None = None
     last: int | None = None
+    palette: Palette = "auto"
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -78,14 +83,15 @@ class Truth:
 
 
 def read_test_set(name: str, spec: TestSet, labels: LabelSet, size: int) -> Truth:
-    """Read a test set with its masks in the classes of `labels`.
+    """Read a test set with its masks in the classes of `labels`; prints in how many images each class is.
 
     Args:
         name: its name, for the progress bar.
         size: side R that images and masks are cropped and resized to.
 
     Raises:
-        UserError: an image has no mask, a mask is wrong, or a class has no place in the label set.
+        UserError: an image has no mask, a mask is wrong or has other proportions than its image, or a class
+            has no place in the label set.
     """
     theirs = LabelSet.load(spec.labels) if spec.labels else labels
     merged = LabelSet.load(spec.merges) if spec.merges else labels
@@ -94,14 +100,21 @@ def read_test_set(name: str, spec: TestSet, labels: LabelSet, size: int) -> Trut
     table = merged.table(theirs.names) if spec.labels else np.arange(256, dtype=np.uint8)
 
     images, masks = [], []
+    parts = FaceParts(spec.masks, theirs) if spec.layout == "celebamask" else None
     for stem, file in tqdm(sorted(_select(spec).items()), desc=name, unit="img", leave=False):
         image = open_image(file)
-        if spec.layout == "celebamask":
-            mask = _paint_parts(spec.masks, int(stem), theirs)
+        if parts:
+            source, mask = f"of the parts of {stem}", parts.paint(int(stem))
         else:
-            mask = read_mask(_find_mask(spec.masks, stem), theirs, None)
+            path = _find_mask(spec.masks, stem)
+            source, mask = str(path), read_mask(path, theirs, None, spec.palette)
+        _check_proportions(mask, source, image.size, file)
         images.append(centre_square(image, size))
         masks.append(torch.from_numpy(centre_square_mask(table[mask], size)))
+    truth = torch.stack(masks)
+    if parts:
+        parts.tell(name, table)
+    _tell_classes(name, truth, labels)
     about = {
         "images": len(images),
         "resolution": size,
@@ -109,7 +122,40 @@ def read_test_set(name: str, spec: TestSet, labels: LabelSet, size: int) -> Trut
         "map": describe_map(theirs, merged) if spec.labels else "none",
         "split": "all" if spec.first is None and spec.last is None else f"{spec.first}-{spec.last}",
     }
-    return Truth(torch.stack(images), torch.stack(masks), about)
+    return Truth(torch.stack(images), truth, about)
+
+
+def _check_proportions(mask: Mask, source: str, size: tuple[int, int], image: Traversable) -> None:
+    """Check that a mask is of its whole image, at whatever size.
+
+    Args:
+        size: width and height of the image.
+
+    Raises:
+        UserError: it has other proportions: it was turned, squeezed or cropped.
+    """
+    small, large = sorted([mask.shape[::-1], size])
+    # Each side may have been rounded when the smaller one was made.
+    if not any(abs(small[i] - large[i] * small[1 - i] / large[1 - i]) <= 1 for i in range(2)):
+        raise UserError(
+            f"mask {source} is {mask.shape[1]}x{mask.shape[0]} pixels but its image {image} is "
+            f"{size[0]}x{size[1]}, upright by its EXIF data: their proportions differ; save both turned "
+            "and cropped alike."
+        )
+
+
+def _tell_classes(name: str, masks: Tensor, labels: LabelSet) -> None:
+    """Print in how many masks [N, R, R] each class is, and warn of those that are in none."""
+    counts = [int((masks == i).flatten(1).any(1).sum()) for i in range(len(labels))]
+    shown = ", ".join(f"{c} {n}" for c, n in zip(labels.names, counts, strict=True))
+    print(printable(f"{name}: {len(masks)} images; images that show each class: {shown}"))
+    for class_name, count in zip(labels.names, counts, strict=True):
+        if not count:
+            print(
+                printable(
+                    f"warning: no image of {name} shows {class_name}; it is not measured there"
+                )
+            )
 
 
 def _select(spec: TestSet) -> Mapping[str, Traversable]:
@@ -136,30 +182,17 @@ def describe_map(theirs: LabelSet, ours: LabelSet) -> str:
         taken = [n for k, n in enumerate(theirs.names) if table[k] == i and n != name]
         if taken:
             said.append(f"{', '.join(taken)} as {name}")
+    if ignored := [n for k, n in enumerate(theirs.names) if table[k] == ours.ignore_index]:
+        said.append(f"{', '.join(ignored)} ignored")
     return "; ".join(said) or "equal names"
 
 
 def _find_mask(folder: Path, stem: str) -> Path:
     """The mask of an image: of the same name, or of the same number with other leading zeros."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder of masks; check the option masks, or unpack it.")
     for name in (stem, stem.zfill(5), stem.lstrip("0") or "0"):
-        if (path := folder / f"{name}.png").exists():
-            return path
+        for ending in (".png", ".PNG"):
+            if (path := folder / f"{name}{ending}").exists():
+                return path
     raise UserError(f"{folder} has no mask {stem}.png; draw it, or take its image away.")
-
-
-def _paint_parts(folder: Path, number: int, labels: LabelSet) -> Mask:
-    """The masks of single parts as one, in the order of the label set: later parts over earlier ones."""
-    mask: Mask | None = None
-    for index, part in enumerate(labels.names[1:], 1):
-        path = folder / str(number // 2000) / f"{number:05d}_{part}.png"
-        if not path.exists():
-            continue
-        part_mask = open_image(path).convert("L")
-        if mask is None:
-            mask = np.zeros(part_mask.size[::-1], np.uint8)
-        mask[np.asarray(part_mask) > 127] = index
-    if mask is None:
-        raise UserError(
-            f"{folder} has no part of image {number} ({number // 2000}/{number:05d}_...)."
-        )
-    return mask

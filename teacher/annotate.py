@@ -11,11 +11,12 @@ import torch
 from accelerate import PartialState
 
 from common.checkpoints import Checkpoints
-from common.errors import UserError
+from common.errors import UserError, printable
 from common.stage_folder import artifact_hash, plain
 from datasets.annotations import INDEX, Samples, read_samples, write_annotated
 from datasets.image_files import centre_square, centre_square_mask, find_images, open_image
 from datasets.labels import LabelSet, Mask
+from datasets.mask_images import Palette
 from datasets.masks import read_masks
 from datasets.sheets import save_sheet
 from teacher.generators.base import FeatureGenerator
@@ -36,6 +37,8 @@ class AnnotateOptions:
         masks: their masks, as PNG, LabelMe JSON, COCO JSON or CVAT's Segmentation mask 1.1: a folder, a
             zip file or one file.
         out: folder for the annotated samples.
+        palette: whether masks that are palette images mean their indices or their colours; `auto` finds out
+            where it can only be one.
         inversion: how the latents of photographs are found.
         perceptual_network: network in whose feature maps photographs are compared as well: a finished
             student folder, or a timm model, whose pretrained weights are downloaded the first time or, as
@@ -47,6 +50,7 @@ class AnnotateOptions:
     samples: Path
     masks: Path
     out: Path
+    palette: Palette = "auto"
     inversion: InversionConfig = InversionConfig()
     perceptual_network: str | None = None
     inversion_encoder_folder: Path | None = None
@@ -105,7 +109,8 @@ def _annotated_samples(options: AnnotateOptions, labels: LabelSet) -> _Annotated
     samples, index = read_samples(options.samples)
     names = [f"{i:04d}" for i in range(len(samples))]
     height, width = samples.images.shape[2:]
-    masks = read_masks(options.masks, labels, dict.fromkeys(names, (height, width)))
+    sizes = dict.fromkeys(names, (height, width))
+    masks = read_masks(options.masks, labels, sizes, options.palette)
     labelled = [i for i, name in enumerate(names) if name in masks]
     return _Annotated(
         samples.take(labelled), [masks[names[i]] for i in labelled], index["generator"],
@@ -121,7 +126,7 @@ def _annotated_photographs(
     size = generator.resolution
     files = find_images(options.samples)
     sizes = {name: open_image(file).size[::-1] for name, file in files.items()}
-    masks = read_masks(options.masks, labels, sizes)
+    masks = read_masks(options.masks, labels, sizes, options.palette)
     labelled = [name for name in files if name in masks]
     images = torch.stack([centre_square(open_image(files[name]), size) for name in labelled])
     print(f"these are photographs: looking for the latents that draw them ({len(labelled)})")
@@ -133,7 +138,7 @@ def _annotated_photographs(
     save_sheet(found.sheet(), options.out / "inverted.png")
     psnr = {n: round(q, 1) for n, q in zip(labelled, found.psnr.tolist(), strict=True)}
     for name, value in psnr.items():
-        print(f"{name:>12} drawn again with a PSNR of {value} dB")
+        print(f"{printable(name):>12} drawn again with a PSNR of {value} dB")
     origin = {"inverted": plain(options.inversion), "by": by, "psnr": psnr}
     squares = [centre_square_mask(masks[name], size) for name in labelled]
     left_out = len(files) - len(labelled)

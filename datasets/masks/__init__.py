@@ -6,14 +6,14 @@ Masks are read from a folder, a zip file or a single file. Where a format has sh
 earlier ones, and what no shape covers is the label set's first class.
 """
 
-import zipfile
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from common.errors import UserError
-from datasets.image_files import open_root, walk
+from common.errors import UserError, printable
+from datasets.image_files import looks_zipped, open_root, walk
 from datasets.labels import LabelSet, Mask, check_mask
+from datasets.mask_images import Palette
 from datasets.masks import coco, cvat, labelme, png
 from datasets.masks.base import MaskFile, MaskFormat, Size, Target, naming_damage
 
@@ -28,13 +28,16 @@ MASK_FORMATS: dict[str, MaskFormat] = {  # a file belongs to the first format th
 }
 
 
-def read_masks(path: Path, labels: LabelSet, sizes: Mapping[str, Size]) -> dict[str, Mask]:
-    """Read every mask in `path`, whatever its format, and check it.
+def read_masks(
+    path: Path, labels: LabelSet, sizes: Mapping[str, Size], palette: Palette = "auto"
+) -> dict[str, Mask]:
+    """Read every mask in `path`, whatever its format, and check it; print what a person should know.
 
     Args:
         path: a folder, a zip file, or one file.
         labels: the classes of the masks.
         sizes: height and width of every image, by its file name without ending.
+        palette: what palette images mean, as `read_indices` explains.
 
     Returns:
         Masks by the names of their images.
@@ -44,7 +47,7 @@ def read_masks(path: Path, labels: LabelSet, sizes: Mapping[str, Size]) -> dict[
             class that the label set does not have.
     """
     masks: dict[str, Mask] = {}
-    target = Target(labels, sizes)
+    target = Target(labels, sizes, palette)
     for file, name in _claimed(path):
         with naming_damage(file, name):
             for found in MASK_FORMATS[name].read(file, target):
@@ -54,6 +57,8 @@ def read_masks(path: Path, labels: LabelSet, sizes: Mapping[str, Size]) -> dict[
                     )
                 check_mask(found.mask, found.source, labels, sizes[found.image])
                 masks[found.image] = found.mask
+                for remark in found.remarks:
+                    print(printable(f"warning: {remark}"))
     if not masks:
         raise UserError(f"{path} holds no masks; expected are {', '.join(MASK_FORMATS)}.")
     return masks
@@ -67,7 +72,7 @@ def _claimed(path: Path) -> list[tuple[MaskFile, str]]:
     """
     if not path.exists():
         raise UserError(f"{path} does not exist; check --masks.")
-    single = path.is_file() and not zipfile.is_zipfile(path)
+    single = path.is_file() and not looks_zipped(path)
     found: list[Traversable] = [path] if single else sorted(walk(open_root(path)), key=str)
     claimed = []
     for file in (MaskFile(place, found) for place in found):

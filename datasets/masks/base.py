@@ -1,7 +1,7 @@
-"""What all mask formats share: a file, the images and classes that masks are for, and colours."""
+"""What all mask formats share: a file, and the images and classes that masks are for."""
 
-import io
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,16 +10,12 @@ from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-from PIL import Image
-
-from common.errors import UserError
-from datasets.image_files import UNREADABLE
-from datasets.labels import LabelSet, Mask
+from common.archives import decode_text, read_file
+from common.errors import UserError, brief
+from datasets.labels import LabelSet, Mask, check_size
+from datasets.mask_images import Palette
 
 Size = tuple[int, int]  # height and width
-RGB = tuple[int, int, int]
-_WHITE = (255, 255, 255)
 
 
 class FoundMask(NamedTuple):
@@ -29,11 +25,13 @@ class FoundMask(NamedTuple):
         image: name of its image, without ending.
         source: where it comes from, for error texts.
         mask: class indices, uint8 [H, W].
+        remarks: what a person should know of it, such as shapes that others cover.
     """
 
     image: str
     source: str
     mask: Mask
+    remarks: tuple[str, ...] = ()
 
 
 class MaskFile:
@@ -54,18 +52,25 @@ class MaskFile:
     @cached_property
     def content(self) -> bytes:
         """Its bytes."""
-        try:
-            return self.place.read_bytes()
-        except UNREADABLE as error:
-            raise UserError(f"{self} cannot be read ({error}).") from error
+        return read_file(self.place)
+
+    @property
+    def text(self) -> str:
+        """Its content as text.
+
+        Raises:
+            UserError: it is not UTF-8.
+        """
+        return decode_text(self.content, self)
 
     @cached_property
     def json(self) -> dict[str, Any] | None:
         """The object of a JSON file; none where it is no JSON file or holds something else."""
         if self.ending != ".json":
             return None
+        text = self.text
         with naming_damage(self, "JSON"):
-            content = json.loads(self.content)
+            content = json.loads(text)
         return content if isinstance(content, dict) else None
 
 
@@ -76,10 +81,17 @@ class Target:
     Args:
         labels: the label set.
         sizes: height and width of every image, by its file name without ending.
+        palette: what palette images mean, as `read_indices` explains.
     """
 
     labels: LabelSet
     sizes: Mapping[str, Size]
+    palette: Palette = "auto"
+
+    @staticmethod
+    def stem(file_name: str) -> str:
+        """A file name without folder and ending; accents are one character, however they were written."""
+        return unicodedata.normalize("NFC", PurePosixPath(file_name.replace("\\", "/")).stem)
 
     def image_of(self, file_name: str, source: object) -> str:
         """The image that a file name means: the name without folder and ending.
@@ -87,11 +99,22 @@ class Target:
         Raises:
             UserError: there is no such image.
         """
-        name = PurePosixPath(file_name.replace("\\", "/")).stem
+        name = self.stem(file_name)
         if name not in self.sizes:
+            same = [own for own in self.sizes if self.stem(own + ".") == name]
+            if len(same) == 1:
+                return same[0]
             some = ", ".join(sorted(self.sizes)[:3])
             raise UserError(f"{source}: there is no image {name} (there are {some}, ...).")
         return name
+
+    def check_size(self, image: str, size: Size, source: object) -> None:
+        """Check the size of a mask before it is made.
+
+        Raises:
+            UserError: it is not that of its image.
+        """
+        check_size(size, source, self.sizes[image])
 
     def class_of(self, label: str, source: object) -> int:
         """The index of a class name.
@@ -122,7 +145,7 @@ class MaskFormat(Protocol):
 
 
 @contextmanager
-def naming_damage(file: MaskFile, format_name: str) -> Iterator[None]:
+def naming_damage(file: object, format_name: str) -> Iterator[None]:
     """Turn what damaged contents raise into one sentence that names the file.
 
     Raises:
@@ -130,49 +153,10 @@ def naming_damage(file: MaskFile, format_name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (
+        KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError,
+    ) as error:  # fmt: skip
         raise UserError(
-            f"{file} is damaged or not valid {format_name} ({type(error).__name__}: {error}); export it "
-            "again."
+            f"{file} is damaged or not valid {format_name} ({type(error).__name__}: {brief(error)}); "
+            "export it again."
         ) from error
-
-
-def open_png(content: bytes, source: object) -> Image.Image:
-    """An image from its bytes, read whole.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        image = Image.open(io.BytesIO(content))
-        image.load()
-    except UNREADABLE as error:
-        raise UserError(f"{source} holds no readable image ({error}).") from error
-    return image
-
-
-def read_colours(
-    image: Image.Image, colours: Mapping[RGB, str], target: Target, source: object
-) -> Mask:
-    """Colours -> class indices; white is ignored, unless a class has it.
-
-    Args:
-        colours: names of classes by their RGB.
-
-    Raises:
-        UserError: a pixel has another colour.
-    """
-    rgb = np.asarray(image.convert("RGB")).astype(np.int64)
-    packed = (rgb[..., 0] << 16) | (rgb[..., 1] << 8) | rgb[..., 2]
-    mask = np.full(packed.shape, target.labels.ignore_index, np.uint8)
-    for value in np.unique(packed).tolist():
-        colour = (value >> 16, (value >> 8) & 255, value & 255)
-        if colour in colours:
-            mask[packed == value] = target.class_of(colours[colour], source)
-        elif colour != _WHITE:
-            y, x = np.argwhere(packed == value)[0].tolist()
-            raise UserError(
-                f"{source} has the colour {colour} at column {x}, row {y}, which is no class's; "
-                "save without smoothing, in the label set's colours."
-            )
-    return mask

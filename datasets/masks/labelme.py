@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from common.errors import UserError
-from datasets.masks.base import FoundMask, MaskFile, Size, Target, open_png
+from datasets.mask_images import open_mask
+from datasets.masks.base import FoundMask, MaskFile, Size, Target
+from datasets.masks.shapes import Area, Shapes, check_points, cut_out
+
+# Kinds whose points are corners, in order. A rectangle of two points has only two opposite ones.
+_POLYGONS = ("polygon", "rectangle", "rotation", "oriented_rectangle")
 
 
 def claims(file: MaskFile) -> bool:
@@ -22,23 +26,25 @@ def read(file: MaskFile, target: Target) -> Iterator[FoundMask]:
     content = file.json or {}
     name = target.image_of(content.get("imagePath") or file.name, file)
     size = (int(content["imageHeight"]), int(content["imageWidth"]))
-    mask = np.zeros(size, np.uint8)
-    for shape in content["shapes"]:
-        index = target.class_of(str(shape["label"]), file)
-        mask[_area(shape, size, file)] = index
-    yield FoundMask(name, str(file), mask)
+    target.check_size(name, size, file)
+    shapes = Shapes(size)
+    for number, shape in enumerate(content["shapes"], 1):
+        label = str(shape["label"])
+        what = f"{file}: shape {number} ({label}) of image {name}"
+        shapes.paint(_area(shape, size, what), target.class_of(label, file), what)
+    yield shapes.finish(name, str(file))
 
 
-def _area(shape: dict[str, Any], size: Size, source: object) -> npt.NDArray[np.bool_]:
+def _area(shape: dict[str, Any], size: Size, what: str) -> Area:
     """Pixels that a shape covers, bool [H, W]."""
     kind = shape.get("shape_type") or "polygon"
     points = [(float(x), float(y)) for x, y in shape["points"]]
+    check_points([number for point in points for number in point], size, what)
     if kind == "mask":  # an image of the box between two corners
-        part = open_png(base64.b64decode(shape["mask"], validate=True), source)
-        return _paste(np.asarray(part) > 0, round(points[0][0]), round(points[0][1]), size)
+        return _embedded(shape.get("mask"), points, size, what)
     canvas = Image.new("1", (size[1], size[0]))
     draw = ImageDraw.Draw(canvas)
-    if kind == "polygon" and len(points) > 2:
+    if kind in _POLYGONS and len(points) > 2:
         draw.polygon(points, fill=1, outline=1)
     elif kind == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points
@@ -49,16 +55,28 @@ def _area(shape: dict[str, Any], size: Size, source: object) -> npt.NDArray[np.b
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
     else:
         raise UserError(
-            f"{source} has a {kind} of {len(points)} points labelled {shape['label']}, which covers "
-            "no area; draw polygons, rectangles, circles or masks."
+            f"{what} is a {kind} of {len(points)} points, which covers no area; draw polygons, rectangles, "
+            "circles or masks."
         )
     return np.asarray(canvas)
 
 
-def _paste(part: npt.NDArray[np.bool_], left: int, top: int, size: Size) -> npt.NDArray[np.bool_]:
-    """A part of a mask at its place in the whole; what lies beyond right and lower border is cut."""
-    whole = np.zeros(size, np.bool_)
-    whole[top : top + part.shape[0], left : left + part.shape[1]] = part[
-        : max(size[0] - top, 0), : max(size[1] - left, 0)
-    ]
-    return whole
+def _embedded(encoded: object, points: list[tuple[float, float]], size: Size, what: str) -> Area:
+    """Pixels of a mask that lies in the file as a PNG, bool [H, W].
+
+    Raises:
+        UserError: it is missing, or does not fill its box.
+    """
+    if not isinstance(encoded, str) or not points:
+        raise UserError(f"{what} is a mask without its image or its box; draw it again.")
+    image = open_mask(base64.b64decode(encoded, validate=True), what)
+    part = np.asarray(image if image.mode in ("1", "L", "P") else image.convert("L")) > 0
+    left, top = round(points[0][0]), round(points[0][1])
+    if len(points) > 1:
+        width, height = round(points[1][0]) - left + 1, round(points[1][1]) - top + 1
+        if max(abs(width - part.shape[1]), abs(height - part.shape[0])) > 1:
+            raise UserError(
+                f"{what} is a mask of {part.shape[1]}x{part.shape[0]} pixels in a box of {width}x{height}; "
+                "draw it again."
+            )
+    return cut_out(part, left, top, size)

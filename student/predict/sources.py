@@ -4,31 +4,17 @@ Needs numpy and Pillow; imports neither torch nor timm.
 """
 
 import glob
-import io
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from PIL import Image, ImageOps
+from common.archives import LARGEST, why_unreadable
+from common.errors import UserError, brief
+from common.images import SUFFIXES, Array, UnreadableImage, read_rgb
 
-from common.errors import UserError
-from student.predict.onnx_model import Array
-
-# Formats that Pillow reads by itself, unlike those that it hands to another program, such as PostScript.
-FORMATS = (
-    "JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA",
-)  # fmt: skip
-# Files in a folder that are taken for images. Pillow cannot read HEIC files, but they should not be passed
-# over in silence.
-SUFFIXES = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm",
-    ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga", ".heic", ".heif",
-}  # fmt: skip
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"}
-_LARGEST_MEMBER = 1 << 30  # most bytes of an image in a zip file; a zip bomb unpacks to more
 
 
 @dataclass(frozen=True)
@@ -56,50 +42,24 @@ class Source:
         """The image as RGB, uint8 [H, W, 3]; the first of several in one file.
 
         Raises:
-            Exception: it cannot be read; decoders raise anything.
+            UnreadableImage: it cannot be read.
         """
-        handle: Path | io.BytesIO = self.path
-        if self.member is not None:
-            archive = _archive(self.path)
-            if archive.getinfo(self.member).file_size > _LARGEST_MEMBER:
-                raise OSError("unpacks to more than 1 GiB")
-            handle = io.BytesIO(archive.read(self.member))
-        with Image.open(handle, formats=_formats()) as image:
-            if image.width * image.height > megapixels * 1e6:
-                raise OSError(
-                    f"{image.width}x{image.height} pixels are more than --megapixels {megapixels:g}"
-                )
-            image.load()
-            return _as_rgb(ImageOps.exif_transpose(image))
+        if self.member is None:
+            return read_rgb(self.path, megapixels)
+        archive = _archive(self.path)
+        if archive.getinfo(self.member).file_size > LARGEST:
+            raise UnreadableImage("unpacks to more than 1 GiB")
+        try:
+            content = archive.read(self.member)
+        except Exception as error:  # zipfile and its decompressors raise anything on damaged files
+            raise UnreadableImage(f"it {why_unreadable(error)}") from error
+        return read_rgb(content, megapixels)
 
 
 @lru_cache(4)
 def _archive(path: Path) -> zipfile.ZipFile:
     """An open zip file; threads share it, since its list of members takes long to read."""
     return zipfile.ZipFile(path)
-
-
-@cache
-def _formats() -> list[str]:
-    """Those of `FORMATS` that this build of Pillow has."""
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
-
-
-def _as_rgb(image: Image.Image) -> Array:
-    """Any mode as RGB [H, W, 3]: 16-bit images lose their lower bits, transparency becomes white."""
-    if image.mode[0] in "IF":  # grey of 16 or 32 bits, which Pillow would cut off at 255
-        grey = np.asarray(image, np.float32)
-        highest = float(grey.max(initial=0))
-        top = 1 if image.mode == "F" and highest <= 1 else 255 if highest <= 255 else 65535
-        if image.mode.startswith("I;16"):
-            top = 65535
-        return np.repeat((grey * (255 / top)).clip(0, 255).astype(np.uint8)[..., None], 3, 2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(ground, image)
-    return np.array(image.convert("RGB"))
 
 
 def find_sources(given: Sequence[str], out: Path) -> list[Source]:
@@ -148,8 +108,8 @@ def _members(path: Path) -> Iterator[Source]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no readable zip file ({error}).") from error
+    except Exception as error:  # zipfile raises anything on a damaged directory
+        raise UserError(f"{path} is no readable zip file ({brief(error)}).") from error
     for member in members:
         parts = [p for p in PurePosixPath(member.replace("\\", "/")).parts if p not in ("/", "..")]
         name = PurePosixPath(*parts)  # nothing is written outside the output

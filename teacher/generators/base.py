@@ -103,6 +103,15 @@ def inputs_by_number(
     return {name: torch.stack([s[name] for s in samples]) for name in samples[0]}
 
 
+def class_count(generator: FeatureGenerator) -> int:
+    """Number of classes of a conditional generator; 0 for any other.
+
+    Such a generator has an attribute `classes`, and its inputs a tensor `class`, int64 [N]. Where nobody
+    chooses, `random_inputs` draws classes and in `inputs_of_z` they take turns.
+    """
+    return int(getattr(generator, "classes", 0))
+
+
 def take(latents: Latents, numbers: Sequence[int]) -> Latents:
     """The latents of some samples."""
     return {name: tensor[list(numbers)] for name, tensor in latents.items()}

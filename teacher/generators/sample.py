@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from common.errors import UserError
 from common.options import read_numbers
 from common.stage_folder import artifact_hash
 from datasets.annotations import INDEX, write_samples
 from datasets.sheets import save_sheet, tile
-from teacher.generators.base import FeatureGenerator
+from teacher.generators.base import FeatureGenerator, class_count
 from teacher.generators.choosing import choose_samples
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import (
@@ -35,6 +35,8 @@ class SampleOptions:
         latents: file of z, .npy, float32 [N, length of z]: draw these, with constant noise inputs.
         choose: keep only this many samples, those most worth annotating.
         truncation: psi of the samples; 1 for full variety, less for more ordinary faces.
+        class_number: class to draw, of a conditional generator, from 0; `all` for all of them, drawn from
+            the seed or, with `seeds` and `latents`, in turns. Short: --class.
     """
 
     out: Path
@@ -44,6 +46,7 @@ class SampleOptions:
     latents: Path | None = None
     choose: int | None = None
     truncation: float = 1.0
+    class_number: int | Literal["all"] | None = None
 
 
 def sample(path: Path, options: SampleOptions) -> None:
@@ -76,8 +79,12 @@ def _what_to_draw(
 ) -> tuple[LatentSource, list[int], dict[str, Any]]:
     """Where latents come from, the numbers to ask for, and how that was said, for the record."""
     origin: dict[str, Any] = {"truncation": options.truncation}
+    _check_class(options.class_number, class_count(generator))
+    if options.class_number is not None:
+        origin |= {"class": options.class_number}
+    number = None if options.class_number == "all" else options.class_number
     if options.count is not None:
-        latents = latents_of_seed(generator, options.seed, options.truncation)
+        latents = latents_of_seed(generator, options.seed, options.truncation, number)
         return latents, list(range(options.count)), origin | {"seed": options.seed}
     if options.seeds is not None:
         seeds = read_numbers(options.seeds, "--seeds")
@@ -86,4 +93,20 @@ def _what_to_draw(
         assert options.latents is not None
         z = read_z(options.latents, generator.z_size)
         origin |= {"latents": artifact_hash(options.latents)}
-    return latents_of_z(generator, z, options.truncation), list(range(len(z))), origin
+    return latents_of_z(generator, z, options.truncation, number), list(range(len(z))), origin
+
+
+def _check_class(number: int | Literal["all"] | None, count: int) -> None:
+    """Raises UserError where a class is missing, or is none of the generator's."""
+    if not count and number is not None:
+        raise UserError(
+            f"--class {number}: this generator has no classes to choose from; leave it out."
+        )
+    if count and number is None:
+        raise UserError(
+            f"--class is missing: this generator draws {count} classes; add --class 0, another, or all."
+        )
+    if count and number != "all" and number is not None and not 0 <= number < count:
+        raise UserError(
+            f"--class {number}: this generator draws classes 0 to {count - 1}; choose one."
+        )

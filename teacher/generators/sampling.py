@@ -18,19 +18,47 @@ from common.errors import UserError
 from common.seeding import seed_everything
 from datasets.annotations import Samples
 from datasets.sheets import ImageArray, tile
-from teacher.generators.base import FeatureGenerator, Latents, join, to_device
+from teacher.generators.base import FeatureGenerator, Latents, class_count, join, to_device
 
 LatentSource = Callable[[Sequence[int]], Latents]  # numbers of samples -> latents, on the device
 
 
-def latents_of_seed(generator: FeatureGenerator, seed: int, psi: float) -> LatentSource:
-    """Samples of a seed: every number has inputs of its own."""
-    return lambda numbers: generator.latents(generator.random_inputs(seed, numbers), psi)
+def latents_of_seed(
+    generator: FeatureGenerator, seed: int, psi: float, number: int | None = None
+) -> LatentSource:
+    """Samples of a seed: every number has inputs of its own.
+
+    Args:
+        number: class of all samples; none for those that the seed draws.
+    """
+    return lambda numbers: generator.latents(
+        _of_class(generator.random_inputs(seed, numbers), number), psi
+    )
 
 
-def latents_of_z(generator: FeatureGenerator, z: Tensor, psi: float) -> LatentSource:
-    """Samples of the given z [N, z_size], by their row."""
-    return lambda numbers: generator.latents(generator.inputs_of_z(z[list(numbers)]), psi)
+def latents_of_z(
+    generator: FeatureGenerator, z: Tensor, psi: float, number: int | None = None
+) -> LatentSource:
+    """Samples of the given z [N, z_size], by their row.
+
+    Args:
+        number: class of all samples; none for classes in turns.
+    """
+
+    def source(numbers: Sequence[int]) -> Latents:
+        inputs = generator.inputs_of_z(z[list(numbers)])
+        if "class" in inputs:
+            inputs["class"] = torch.tensor(list(numbers)) % class_count(generator)
+        return generator.latents(_of_class(inputs, number), psi)
+
+    return source
+
+
+def _of_class(inputs: Latents, number: int | None) -> Latents:
+    """The inputs with one class for all samples, where one is given."""
+    if number is None:
+        return inputs
+    return inputs | {"class": torch.full((len(inputs["z"]),), number)}
 
 
 @torch.no_grad()

@@ -48,8 +48,8 @@ def test_missing_broken_and_colour_masks(tmp_path: Path, labels: LabelSet) -> No
         read_mask(tmp_path / "text.png", labels, (2, 2))
     with pytest.raises(UserError, match="not a readable image"):
         read_image(tmp_path / "text.png")
-    Image.new("RGB", (2, 2)).save(tmp_path / "rgb.png")
-    with pytest.raises(UserError, match="class indices"):
+    Image.new("RGB", (2, 2), (9, 8, 7)).save(tmp_path / "rgb.png")
+    with pytest.raises(UserError, match=r"colour \(9, 8, 7\) at column 0, row 0"):
         read_mask(tmp_path / "rgb.png", labels, (2, 2))
 
 
@@ -69,6 +69,36 @@ def test_wrong_label_sets_are_named(tmp_path: Path, text: str, message: str) -> 
     with pytest.raises(UserError, match=message) as caught:
         LabelSet.load(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [
+    "a: &a [x, x]\nb: &b [*a, *a]\nnames: [*b, *b]\ncolours: []", "&a [*a]", "names: &a {<<: *a}",
+    "names: [a, no]\ncolours: [[0, 0, 0], [1, 1, 1]]", "names: ab\ncolours: [[0, 0, 0], [1, 1, 1]]",
+    "names: [a, b]\nnames: [c, d]\ncolours: [[0, 0, 0], [1, 1, 1]]", "[" * 2000,
+    "names: [a, b]\ncolours: [[.inf, 0, 0]]",
+    "names: [a, b]\ncolours: [[0, 0, 0], [1, 1, 1]]\nmerges: {a: xyz}",
+])  # fmt: skip
+def test_label_sets_that_yaml_takes_for_something_else(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.yaml").write_text(text)
+    with pytest.raises(UserError) as refused:
+        LabelSet.load(tmp_path / "labels.yaml")
+    assert (
+        str(refused.value).startswith(f"label set {tmp_path}") and str(refused.value).isprintable()
+    )
+
+
+def test_the_encoding_of_a_label_set(tmp_path: Path) -> None:
+    text = "names: [фон, лицо]\ncolours: [[0, 0, 0], [1, 1, 1]]\nignored: [шум]\n"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (tmp_path / "set.yaml").write_bytes(text.encode(encoding))
+        labels = LabelSet.load(tmp_path / "set.yaml")
+        assert labels.names == ("фон", "лицо") and labels.index("шум") == 255
+    (tmp_path / "set.yaml").write_bytes(text.encode("cp1251"))
+    with pytest.raises(UserError, match=r"set\.yaml is in another encoding than UTF-8"):
+        LabelSet.load(tmp_path / "set.yaml")
+    (tmp_path / "set.yaml").write_text(text.replace("шум", "лицо"))
+    with pytest.raises(UserError, match="names лицо twice"):
+        LabelSet.load(tmp_path / "set.yaml")
 
 
 def test_masks_of_another_label_set_are_read_by_name() -> None:

@@ -56,6 +56,27 @@ def test_labelme_files_of_some_samples(
     assert "choose another --out" in capsys.readouterr().err
 
 
+def test_palette_images_of_an_editor(
+    tmp_path: Path, labels: LabelSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its palette says nothing to us: refused, until one says what it means."""
+    drawn = ROOT / "assets/faces64/annotated_train"
+    truth = read_mask(drawn / "masks/0001.png", labels, (64, 64))
+    image = Image.fromarray(truth)
+    image.putpalette([7 * i % 256 for i in range(3 * 8)])
+    (tmp_path / "masks").mkdir()
+    image.save(tmp_path / "masks/0001.png")
+    command = ["annotate", "--generator", str(BUNDLED), "--samples", str(drawn)]
+    command += ["--masks", str(tmp_path / "masks"), "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "0001.png has a palette that is neither" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--palette", "index"]) == 0
+    masks = read_annotated(tmp_path / "out", labels, artifact_hash(BUNDLED))[1]
+    assert len(masks) == 1 and np.array_equal(masks[0].numpy(), truth)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

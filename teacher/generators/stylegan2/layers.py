@@ -7,10 +7,13 @@ Shapes: B = batch, C = channels, r = a layer's resolution, D = length of a style
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from teacher.generators.stylegan2.architecture import DEFAULT_FILTER
 
 _LRELU_GAIN = math.sqrt(2)
 
@@ -18,6 +21,23 @@ _LRELU_GAIN = math.sqrt(2)
 def lrelu(x: Tensor) -> Tensor:
     """Leaky ReLU that keeps the variance of a unit normal."""
     return F.leaky_relu(x, 0.2) * _LRELU_GAIN
+
+
+def relu(x: Tensor) -> Tensor:
+    """ReLU that keeps the mean square of a unit normal."""
+    return F.relu(x) * _LRELU_GAIN
+
+
+def linear(x: Tensor) -> Tensor:
+    """No activation."""
+    return x
+
+
+ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "lrelu": lrelu,
+    "relu": relu,
+    "linear": linear,
+}
 
 
 def limit(x: Tensor, bound: float | None) -> Tensor:
@@ -38,23 +58,36 @@ class EqualLinear(nn.Module):
         return F.linear(x, self.weight * self.scale, self.bias * self.rate)
 
 
-def low_pass_kernel(channels: int) -> Tensor:
-    """The filter [1, 3, 3, 1] in both directions for a depthwise convolution, [C, 1, 4, 4]; sums to one."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-    return torch.outer(taps, taps).repeat(channels, 1, 1, 1)
+def low_pass_kernel(channels: int, taps: Sequence[float] = DEFAULT_FILTER) -> Tensor:
+    """A filter in both directions for a depthwise convolution, [C, 1, n, n]; sums to one."""
+    row = torch.tensor(taps, dtype=torch.float32)
+    row = row / row.sum()
+    return torch.outer(row, row).repeat(channels, 1, 1, 1)
 
 
 class UpsampleRGB(nn.Module):
-    """Twice the size by the low-pass filter, for the image that the skips add up."""
+    """Twice the size by the low-pass filter, for the image that the skips add up.
+
+    Zeros are inserted, n // 2 places are added before the image (counted so that filters of any length n
+    leave it where the original code does), and it is filtered.
+    """
 
     kernel: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, taps: Sequence[float] = DEFAULT_FILTER) -> None:
         super().__init__()
-        self.register_buffer("kernel", 4 * low_pass_kernel(3), persistent=False)
+        self.register_buffer("kernel", 4 * low_pass_kernel(3, taps), persistent=False)
+        n = len(taps)
+        before = n - 1 - (n + 1) // 2  # of the whole convolution's output, what is cut off
+        self.cut = (before, n - 2 - before)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.kernel.to(x.dtype), stride=2, padding=1, groups=3)
+        kernel, common = self.kernel.to(x.dtype), min(self.cut)
+        if self.cut[0] == self.cut[1]:
+            return F.conv_transpose2d(x, kernel, stride=2, padding=common, groups=3)
+        before, after = self.cut
+        whole = F.conv_transpose2d(x, kernel, stride=2, groups=3)
+        return F.pad(whole, (-before, -after, -before, -after))
 
 
 class ModulatedConv(nn.Module):
@@ -67,7 +100,14 @@ class ModulatedConv(nn.Module):
     kernel: Tensor
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, w_dim: int, up: bool, demodulate: bool
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        w_dim: int,
+        up: bool,
+        demodulate: bool,
+        taps: Sequence[float] = DEFAULT_FILTER,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
@@ -76,7 +116,9 @@ class ModulatedConv(nn.Module):
         self.padding, self.demodulate = kernel // 2, demodulate
         self.up = up
         if up:
-            self.register_buffer("kernel", 4 * low_pass_kernel(outputs), persistent=False)
+            filters = 4 * low_pass_kernel(outputs, taps).flip(2, 3)  # torch correlates
+            self.register_buffer("kernel", filters, persistent=False)
+            self.edges = ((len(taps) + 1) // 2 - 1, (len(taps) - 2) // 2)  # before and after
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w)
@@ -84,7 +126,7 @@ class ModulatedConv(nn.Module):
         x = x * style[:, :, None, None].to(x.dtype)
         if self.up:
             x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-            x = F.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
+            x = self._filter(x)
         else:
             x = F.conv2d(x, weight, padding=self.padding)
         if self.demodulate:
@@ -92,24 +134,39 @@ class ModulatedConv(nn.Module):
             x = x * torch.rsqrt(power + 1e-8)[:, :, None, None].to(x.dtype)
         return x
 
+    def _filter(self, x: Tensor) -> Tensor:
+        before, after = self.edges
+        if before != after:
+            x = F.pad(x, (before, after, before, after))
+        padding = before if before == after else 0
+        return F.conv2d(x, self.kernel.to(x.dtype), padding=padding, groups=x.shape[1])
+
 
 class SynthesisLayer(nn.Module):
     """Modulated convolution, noise, bias, activation: one feature map."""
 
     def __init__(
-        self, inputs: int, outputs: int, resolution: int, w_dim: int, clamp: float | None, up: bool
+        self,
+        inputs: int,
+        outputs: int,
+        resolution: int,
+        w_dim: int,
+        clamp: float | None,
+        up: bool,
+        activation: str = "lrelu",
+        taps: Sequence[float] = DEFAULT_FILTER,
     ) -> None:
         super().__init__()
-        self.conv = ModulatedConv(inputs, outputs, 3, w_dim, up, demodulate=True)
+        self.conv = ModulatedConv(inputs, outputs, 3, w_dim, up, demodulate=True, taps=taps)
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
-        self.clamp = clamp
+        self.clamp, self.activate = clamp, ACTIVATION_FUNCTIONS[activation]
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         x = self.conv(x, w)
         x = x + noise.to(x.dtype) * self.noise_strength
-        return limit(lrelu(x + self.bias[:, None, None]), self.clamp)
+        return limit(self.activate(x + self.bias[:, None, None]), self.clamp)
 
 
 class ToRGB(nn.Module):

@@ -10,56 +10,25 @@ to-RGB layers take the style of the layer that follows them.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.errors import UserError
 from common.seeding import seed_everything
 from teacher.generators.base import FeatureMap, Latents, inputs_by_number, noise_names
+from teacher.generators.stylegan2.architecture import Architecture, GeneratorConfig
 from teacher.generators.stylegan2.layers import (
+    ACTIVATION_FUNCTIONS,
     EqualLinear,
     SynthesisLayer,
     ToRGB,
     UpsampleRGB,
-    lrelu,
 )
 
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Architecture of a generator.
-
-    Args:
-        channels: width at 4, 8, 16, ... pixels; its length sets the resolution.
-        latent_size: length of z.
-        style_size: length of w; none for the length of z.
-        mapping_layers: depth of the mapping network.
-        clamp: limit of all activations, a guard of half precision; none for no limit.
-    """
-
-    channels: tuple[int, ...] = (128, 128, 96, 64, 32)
-    latent_size: int = 128
-    style_size: int | None = None
-    mapping_layers: int = 4
-    clamp: float | None = None
-
-    @property
-    def resolution(self) -> int:
-        return 2 ** (len(self.channels) + 1)
-
-    @property
-    def w_dim(self) -> int:
-        return self.style_size or self.latent_size
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"channels": list(self.channels)}
-
-    @staticmethod
-    def from_json(values: dict[str, Any]) -> "GeneratorConfig":
-        return GeneratorConfig(**(values | {"channels": tuple(values["channels"])}))
+__all__ = ["Generator", "GeneratorConfig", "mean_latent"]
 
 
 class Generator(nn.Module):
@@ -69,24 +38,30 @@ class Generator(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.config = config
-        channels, common = config.channels, (config.w_dim, config.clamp)
+        self.config = whole = Architecture.of(config)
+        channels, first_rgb = whole.channels, whole.feature_layers
         self.mapping_layers = nn.ModuleList(
-            EqualLinear(config.w_dim if i else config.latent_size, config.w_dim, rate=0.01)
-            for i in range(config.mapping_layers)
+            EqualLinear(a, b, rate=0.01) for a, b in pairwise(whole.mapping_sizes())
         )
-        self.register_buffer("w_mean", torch.zeros(config.w_dim))
+        if whole.classes:
+            self.label_embedding = EqualLinear(whole.classes, whole.label_size)
+        self.register_buffer("w_mean", torch.zeros(whole.w_dim))
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
-        self.layers = nn.ModuleList(
-            [SynthesisLayer(channels[0], channels[0], 4, *common, up=False)]
+        self.layers, self.to_rgb = nn.ModuleList(), nn.ModuleList()
+        for i, width in enumerate(channels):
+            if i:
+                self._add_layer(channels[i - 1], width, up=True)
+            self._add_layer(width, width, up=False)
+            self.to_rgb.append(ToRGB(width, whole.w_dim, whole.layer_clamp(first_rgb + i)))
+        self.upsample = UpsampleRGB(whole.image_filter or whole.filter)
+
+    def _add_layer(self, inputs: int, outputs: int, up: bool) -> None:
+        config, k = self.config, len(self.layers)
+        side, clamp = 4 << (k + 1) // 2, config.layer_clamp(k)
+        layer = SynthesisLayer(
+            inputs, outputs, side, config.w_dim, clamp, up, config.activation, config.filter
         )
-        self.to_rgb = nn.ModuleList([ToRGB(channels[0], *common)])
-        for i, (narrow, wide) in enumerate(pairwise(channels)):
-            resolution = 8 * 2**i
-            self.layers.append(SynthesisLayer(narrow, wide, resolution, *common, up=True))
-            self.layers.append(SynthesisLayer(wide, wide, resolution, *common, up=False))
-            self.to_rgb.append(ToRGB(wide, *common))
-        self.upsample = UpsampleRGB()
+        self.layers.append(layer)
 
     @property
     def style_count(self) -> int:
@@ -133,8 +108,13 @@ class Generator(nn.Module):
         """Side at which each style acts; the last one colours the image."""
         return [*(side for _, side in self.features.values()), self.resolution]
 
+    @property
+    def classes(self) -> int:
+        """Number of classes to choose from; 0 where there is no choice."""
+        return 0 if self.config.only_class is not None else self.config.classes
+
     def random_inputs(self, seed: int, numbers: Sequence[int]) -> Latents:
-        """z [N, z_size] and noise inputs [N, 1, r, r] of samples of a seed, on the CPU.
+        """z [N, z_size], noise inputs [N, 1, r, r] and, with classes, class [N], on the CPU.
 
         Noise is rounded to half precision, so that files may keep it so and give it back exactly.
         """
@@ -142,37 +122,75 @@ class Generator(nn.Module):
         def draw(state: torch.Generator) -> Latents:
             z = torch.randn(self.z_size, generator=state)
             noise = [torch.randn(1, *s, generator=state) for s in self.noise_shapes]
-            return {"z": z} | {f"noise.{k}": n.half().float() for k, n in enumerate(noise)}
+            inputs = {"z": z} | {f"noise.{k}": n.half().float() for k, n in enumerate(noise)}
+            if self.classes:
+                inputs["class"] = torch.randint(self.classes, (), generator=state)
+            return inputs
 
         return inputs_by_number(seed, numbers, draw)
 
     def inputs_of_z(self, z: Tensor) -> Latents:
-        """The given z with the checkpoint's constant noise."""
+        """The given z with the checkpoint's constant noise; with classes, they take turns."""
         noise = {
             f"noise.{k}": n.expand(len(z), -1, -1, -1) for k, n in enumerate(self.constant_noise())
         }
-        return {"z": z} | noise
+        turns = {"class": torch.arange(len(z)) % self.classes} if self.classes else {}
+        return {"z": z} | turns | noise
 
     @torch.no_grad()
     def latents(self, inputs: Latents, psi: float) -> Latents:
-        """Truncated styles w, one for every layer [N, L, D], and the noise inputs as they are."""
+        """Truncated styles w, one for every layer [N, L, D], and the noise inputs as they are.
+
+        Raises:
+            UserError: psi is not 1 and the checkpoint has no mean of w, or a class is out of range.
+        """
         moved = {name: t.to(self.device, non_blocking=True) for name, t in inputs.items()}
-        w = self.truncate(self.mapping(moved.pop("z")), psi)
+        w = self.truncate(self.mapping(moved.pop("z"), moved.pop("class", None)), psi)
         return {"w": w.unsqueeze(1).repeat(1, self.style_count, 1)} | moved
 
     def synthesise(self, latents: Latents) -> tuple[Tensor, list[Tensor]]:
         """Images and feature maps of latents."""
         return self.synthesis(latents["w"], [latents[name] for name in noise_names(latents)])
 
-    def mapping(self, z: Tensor) -> Tensor:
-        """[B, latent_size] normal -> [B, w_dim] in w."""
-        x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+    def mapping(self, z: Tensor, classes: Tensor | None = None) -> Tensor:
+        """[B, latent_size] normal -> [B, w_dim] in w.
+
+        Args:
+            classes: class of each, [B]; of a conditional generator.
+        """
+        x = self._with_class(z, classes) if self.config.classes else _unit_square(z)
+        activate = ACTIVATION_FUNCTIONS[self.config.mapping_activation]
         for layer in self.mapping_layers:
-            x = lrelu(layer(x))
+            x = activate(layer(x))
         return x
 
+    def _with_class(self, z: Tensor, classes: Tensor | None) -> Tensor:
+        """z and the embedding of the class side by side, normalised."""
+        count, fixed = self.config.classes, self.config.only_class
+        if fixed is not None:
+            classes = torch.full((len(z),), fixed, device=z.device)
+        if classes is None:
+            raise UserError(f"this generator draws {count} classes; say which, as in --class 0.")
+        if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < count:
+            raise UserError(
+                f"this generator draws classes 0 to {count - 1}; choose --class among them."
+            )
+        y = self.label_embedding(F.one_hot(classes, count).to(z.dtype))
+        if self.config.label_norm == "together":
+            return _unit_square(torch.cat([z, y], 1))
+        return torch.cat([_unit_square(z), _unit_square(y)], 1)
+
     def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """Pull w towards its mean; psi = 1 leaves it, psi = 0 gives the mean face."""
+        """Pull w towards its mean; psi = 1 leaves it, psi = 0 gives the mean face.
+
+        Raises:
+            UserError: psi is not 1 and the checkpoint has no mean of w.
+        """
+        if not self.config.mean_known and psi != 1:
+            raise UserError(
+                f"the generator's checkpoint has no mean of w, which truncation by {psi:g} (and inversion) "
+                "needs; use --truncation 1."
+            )
         return self.w_mean.lerp(w, psi)
 
     def constant_noise(self) -> list[Tensor]:
@@ -211,6 +229,11 @@ class Generator(nn.Module):
         """[B, latent_size] -> image and w, for training."""
         w = self.mapping(z)
         return self.synthesis(w, noise)[0], w
+
+
+def _unit_square(x: Tensor) -> Tensor:
+    """Every row divided by the root of its mean square."""
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
 
 
 @torch.no_grad()

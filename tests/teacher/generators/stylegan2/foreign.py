@@ -18,6 +18,12 @@ from torch import nn
 from tests.teacher.generators.stylegan2.original import Tensors
 
 
+def low_pass_filter() -> torch.Tensor:
+    """[1, 3, 3, 1] in both directions, as upfirdn2d.setup_filter makes it."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    return torch.outer(taps, taps) / 64
+
+
 def _fake(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None:
     """Put a module into place for the time of pickling, so that names are written as theirs."""
     parts = name.split(".")
@@ -71,7 +77,9 @@ def nvidia_modules(tensors: Tensors, c_dim: int = 0, architecture: str = "skip")
                 extra: dict[str, Any] = (
                     {"architecture": architecture} if depth == 1 and path[0] != "mapping" else {}
                 )
-                extra |= {"act_gain": np.sqrt(2), "conv_clamp": 256} if depth == 2 else {}
+                is_conv = depth == 2 and part.startswith("conv")
+                extra |= {"act_gain": np.sqrt(2)} if is_conv else {}
+                extra |= {"conv_clamp": 256} if depth == 2 else {}
                 place.add_module(part, Persistent(part.capitalize(), **extra))
             place = cast(Persistent, place._modules[part])
         if last in ("w_avg", "noise_const"):
@@ -79,8 +87,17 @@ def nvidia_modules(tensors: Tensors, c_dim: int = 0, architecture: str = "skip")
         else:
             place.register_parameter(last, nn.Parameter(tensor))
         if last == "weight" and "mapping" not in name and "affine" not in name:
-            place.register_buffer("resample_filter", torch.ones(4, 4))
+            place.register_buffer("resample_filter", low_pass_filter())
     return root
+
+
+def fake_nvidia(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put NVIDIA's modules into place."""
+    _fake(
+        monkeypatch, "torch_utils.persistence",
+        _reconstruct_persistent_obj=_reconstruct_persistent_obj,
+    )  # fmt: skip
+    _fake(monkeypatch, "dnnlib.util", EasyDict=EasyDict)
 
 
 def write_nvidia(
@@ -90,11 +107,7 @@ def write_nvidia(
     content: object = None,
     **options: Any,
 ) -> Path:
-    _fake(
-        monkeypatch, "torch_utils.persistence",
-        _reconstruct_persistent_obj=_reconstruct_persistent_obj,
-    )  # fmt: skip
-    _fake(monkeypatch, "dnnlib.util", EasyDict=EasyDict)
+    fake_nvidia(monkeypatch)
     network = nvidia_modules(tensors, **options)
     settings = EasyDict(class_name="training.dataset.ImageFolderDataset", resolution=64)
     whole = {"training_set_kwargs": settings, "G": network, "D": None, "G_ema": network}
@@ -134,13 +147,13 @@ def rosinality_tensors(tensors: Tensors, noise: bool = True) -> Tensors:
         elif rest == "noise_strength":
             made[f"{place}.{theirs[rest]}"] = tensor.view(1)
         elif kind == "torgb" and rest == "bias":
-            made[f"{place}.bias"] = tensor.view(1, 3, 1, 1)
+            made[f"{place}.bias"] = tensor.view(1, -1, 1, 1)
         else:
             made[f"{place}.{theirs[rest]}"] = tensor
         if kind == "conv0" and rest == "weight":
-            made[f"{place}.conv.blur.kernel"] = torch.ones(4, 4)
+            made[f"{place}.conv.blur.kernel"] = 4 * low_pass_filter()
         if kind == "torgb" and level > 2 and rest == "weight":
-            made[f"{place}.upsample.kernel"] = torch.ones(4, 4)
+            made[f"{place}.upsample.kernel"] = 4 * low_pass_filter()
     return made
 
 
@@ -214,11 +227,16 @@ def tensorflow_variables(tensors: Tensors) -> tuple[Arrays, Arrays, Arrays]:
     return main, mapping, synthesis
 
 
+def fake_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put NVIDIA's modules for TensorFlow into place."""
+    _fake(monkeypatch, "dnnlib.util", EasyDict=EasyDict)
+    _fake(monkeypatch, "dnnlib.tflib.network", Network=Network)
+
+
 def write_tensorflow(
     path: Path, tensors: Tensors, monkeypatch: pytest.MonkeyPatch, drop: Sequence[str] = ()
 ) -> Path:
-    _fake(monkeypatch, "dnnlib.util", EasyDict=EasyDict)
-    _fake(monkeypatch, "dnnlib.tflib.network", Network=Network)
+    fake_tensorflow(monkeypatch)
     main, mapping, synthesis = tensorflow_variables(tensors)
     synthesis = {k: v for k, v in synthesis.items() if k not in drop}
     parts = {"mapping": Network("m", mapping), "synthesis": Network("s", synthesis)}

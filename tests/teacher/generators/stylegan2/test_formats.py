@@ -14,11 +14,14 @@ from common.errors import UserError
 from common.files import write_json
 from common.stage_folder import artifact_hash
 from teacher.generators.registry import load_generator
+from teacher.generators.stylegan2.architecture import Architecture
 from teacher.generators.stylegan2.files import load
 from teacher.generators.stylegan2.formats import FORMATS, Checkpoint, read_checkpoint
 from teacher.generators.stylegan2.formats.base import CheckpointFile
 from teacher.generators.stylegan2.network import Generator, GeneratorConfig
 from tests.teacher.generators.stylegan2.foreign import (
+    fake_nvidia,
+    nvidia_modules,
     rosinality_tensors,
     write_nvidia,
     write_rosinality,
@@ -119,7 +122,35 @@ class TestRosinalityLegacy(FormatContract):
         return write_rosinality(path, tensors, legacy=True)
 
 
-CONTRACTS = (TestNvidiaPytorch(), TestNvidiaTensorflow(), TestRosinality(), TestRosinalityLegacy())
+class TestNvidiaStateDict(FormatContract):
+    """NVIDIA's tensors saved by torch.save."""
+
+    name = "nvidia_state_dict"
+
+    def write(self, path: Path, tensors: Tensors, monkeypatch: pytest.MonkeyPatch) -> Path:
+        torch.save(nvidia_modules(tensors).state_dict(), path)
+        return path
+
+
+class TestNvidiaInTorchSave(FormatContract):
+    """NVIDIA's snapshot saved by torch.save instead of pickle."""
+
+    name = "nvidia_pytorch"
+
+    def write(self, path: Path, tensors: Tensors, monkeypatch: pytest.MonkeyPatch) -> Path:
+        fake_nvidia(monkeypatch)
+        torch.save({"G_ema": nvidia_modules(tensors)}, path)
+        return path
+
+
+CONTRACTS: tuple[FormatContract, ...] = (
+    TestNvidiaPytorch(),
+    TestNvidiaTensorflow(),
+    TestRosinality(),
+    TestRosinalityLegacy(),
+    TestNvidiaStateDict(),
+    TestNvidiaInTorchSave(),
+)
 
 
 def test_every_format_has_a_contract() -> None:
@@ -171,6 +202,13 @@ def test_convert_then_sample_from_file_and_folder(
     assert main(["convert", "--checkpoint", str(path), "--out", str(tmp_path / "g")]) == 0
 
 
+def test_a_refused_convert_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "net.pkl").write_bytes(b"no pickle")
+    for out in (tmp_path / "g", tmp_path / "deep" / "g"):
+        assert main(["convert", "--checkpoint", str(tmp_path / "net.pkl"), "--out", str(out)]) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["net.pkl"]
+
+
 def test_convert_keeps_full_precision(
     tensors: Tensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +228,7 @@ def npz_read(file: CheckpointFile) -> Checkpoint:
     about = json.loads(file.path.with_suffix(".json").read_text())
     arrays = np.load(io.BytesIO(file.path.read_bytes()))
     weights = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    return Checkpoint(GeneratorConfig.from_json(about), weights, "toy", [])
+    return Checkpoint(Architecture.from_json(about), weights, "toy", [])
 
 
 def test_a_new_format_is_two_functions_and_a_line(
@@ -237,9 +275,6 @@ def test_missing_left_over_and_misshapen_tensors_are_named(
 def test_other_kinds_of_generators_are_refused(
     tensors: Tensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_nvidia(tmp_path / "a", tensors, monkeypatch, c_dim=10)
-    with pytest.raises(UserError, match="conditional"):
-        read_checkpoint(path)
     three = {"mapping.fc0.weight": torch.ones(4, 4), "synthesis.L0_36_512.weight": torch.ones(2)}
     with pytest.raises(UserError, match="StyleGAN3"):
         read_checkpoint(write_nvidia(tmp_path / "b", three, monkeypatch))

@@ -65,6 +65,41 @@ def test_image_upsampling_inserts_zeros_then_blurs() -> None:
     assert torch.allclose(UpsampleRGB()(x), blur(spread, (2, 1, 2, 1), gain=4.0), atol=1e-6)
 
 
+TAPS: dict[int, list[float]] = {
+    n: torch.rand(n, generator=torch.Generator().manual_seed(n)).tolist() for n in range(1, 10)
+}
+
+
+def upfirdn(x: Tensor, taps: list[float], up: int, before: int, after: int, gain: float) -> Tensor:
+    """Zeros between the places, edges added or cut off, and a true convolution, as the originals say it."""
+    n, side = len(taps), x.shape[-1]
+    wide = x.new_zeros(*x.shape[:2], side * up, side * up)
+    wide[..., ::up, ::up] = x
+    wide = F.pad(wide, (before, after, before, after))
+    row = torch.tensor(taps, dtype=x.dtype)
+    row = (row / row.sum()).flip(0)
+    kernel = (torch.outer(row, row) * gain).expand(x.shape[1], 1, n, n)
+    return F.conv2d(wide, kernel, groups=x.shape[1])
+
+
+@pytest.mark.parametrize("n", TAPS)
+def test_filters_of_every_length_leave_the_image_in_its_place(n: int) -> None:
+    """The paddings of upfirdn2d and conv2d_resample, for a 3x3 convolution and for the image."""
+    taps, x = TAPS[n], torch.randn(2, 3, 6, 6).double()
+    upsample = UpsampleRGB(taps).double()
+    expected = upfirdn(x, taps, 2, (n + 1) // 2, (n - 2) // 2, 4.0)
+    assert expected.shape[-1] == 12
+    assert torch.allclose(upsample(x), expected, atol=1e-6)
+
+    conv = ModulatedConv(3, 4, 3, 6, up=True, demodulate=False, taps=taps).double()
+    w = torch.randn(2, 6).double()
+    scaled = x * conv.affine(w)[:, :, None, None]
+    wide = F.conv_transpose2d(scaled, (conv.weight * conv.scale).transpose(0, 1), stride=2)
+    expected = upfirdn(wide, taps, 1, 1 + (n + 1) // 2 - 2, 1 + (n - 2) // 2 - 1, 4.0)
+    assert expected.shape[-1] == 12
+    assert torch.allclose(conv(x, w), expected, atol=1e-6)
+
+
 def test_a_constant_survives_the_filters() -> None:
     assert low_pass_kernel(2).sum((1, 2, 3)).tolist() == pytest.approx([1, 1])
     inner = UpsampleRGB()(torch.ones(1, 3, 8, 8))[..., 2:-2, 2:-2]
