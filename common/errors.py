@@ -17,5 +17,5 @@ def brief(error: object) -> str:
 class UserError(Exception):
     """Bad input: one sentence that names it and the remedy. Printed without a traceback, exit code 2."""
 
-    def __init__(self, text: object) -> None:
-        super().__init__(printable(text))
+    def __str__(self) -> str:
+        return printable(super().__str__())

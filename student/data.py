@@ -56,7 +56,8 @@ def batches(data: Augmented, order: EndlessBatches, workers: int) -> Iterator[Sa
         try:
             yield from loader
         except UserError as error:  # the loader puts the worker's traceback before its sentence
-            raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from None
+            told = str(error.args[0]).rpartition(f"{UserError.__name__}: ")[2]
+            raise UserError(told.strip()) from None
         return
     with ThreadPoolExecutor(1) as thread:
         yield from prefetch(thread, lambda keys: collate(data.__getitems__(keys)), order, 1)
