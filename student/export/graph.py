@@ -55,6 +55,8 @@ class Traced:
         assert made is not None
         model = made.model_proto
         del model.graph.value_info[:]  # sizes under the exporter's names; runtimes infer their own
+        for node in model.graph.node:
+            del node.metadata_props[:]  # stack traces: where the code lies on this machine
         _name_sizes(model)
         return model
 

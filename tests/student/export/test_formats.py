@@ -17,7 +17,7 @@ from student.export.formats.base import SegmentFunction
 from student.export.formats.onnx import onnx_predictor, run_onnx
 from student.export.graph import Traced
 from student.network import load_student
-from tests.conftest import SIZE
+from tests.conftest import ROOT, SIZE
 from tests.student.export.test_stage import export, faces
 
 
@@ -70,6 +70,11 @@ def test_sizes_have_names_that_people_know(exported: Path) -> None:
         for v in (*graph.input, *graph.output)
     }
     assert shapes == {"images": ["n", "h", "w", 3], "labels": ["n", "h", "w"]}
+
+
+def test_no_graph_tells_where_it_was_made(exported: Path) -> None:
+    for name in ("student.onnx", "student-int8.onnx"):
+        assert str(ROOT).encode() not in (exported / name).read_bytes()
 
 
 def test_eight_bits_are_in_all_convolutions_but_the_first(exported: Path) -> None:
