@@ -20,6 +20,7 @@ MAX_PARAMETERS = 2**28
 MAX_TAPS = 32
 ACTIVATIONS = ("lrelu", "relu", "linear")
 DEFAULT_FILTER = (1.0, 3.0, 3.0, 1.0)
+MAPPING_RATE = 0.01  # learning-rate multiplier of the mapping network
 
 
 class ArchitectureError(ValueError):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from common.errors import UserError
 from common.seeding import seed_everything
 from teacher.generators.base import FeatureMap, Latents, inputs_by_number, noise_names
-from teacher.generators.stylegan2.architecture import Architecture, GeneratorConfig
+from teacher.generators.stylegan2.architecture import MAPPING_RATE, Architecture, GeneratorConfig
 from teacher.generators.stylegan2.layers import (
     ACTIVATION_FUNCTIONS,
     EqualLinear,
@@ -41,7 +41,7 @@ class Generator(nn.Module):
         self.config = whole = Architecture.of(config)
         channels, first_rgb = whole.channels, whole.feature_layers
         self.mapping_layers = nn.ModuleList(
-            EqualLinear(a, b, rate=0.01) for a, b in pairwise(whole.mapping_sizes())
+            EqualLinear(a, b, rate=MAPPING_RATE) for a, b in pairwise(whole.mapping_sizes())
         )
         if whole.classes:
             self.label_embedding = EqualLinear(whole.classes, whole.label_size)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from teacher.generators.stylegan2.architecture import MAPPING_RATE
 from teacher.generators.stylegan2.formats.base import (
     Checkpoint,
     CheckpointFile,
@@ -32,7 +33,6 @@ from teacher.generators.stylegan2.formats.tensors import Lazy, MetaTensor, Tenso
 _NETWORKS = ("G_ema", "G")  # where the generator is, the moving average first
 _DEEPEST, _MOST_MODULES = 16, 2000
 _GAINS = {"lrelu": math.sqrt(2), "relu": math.sqrt(2), "linear": 1.0}
-_MAPPING_RATE = 0.01  # the learning-rate multiplier of our mapping network
 
 
 def layer_name(k: int, r: int) -> str:
@@ -197,7 +197,7 @@ def _with_gains(modules: Modules, tensors: Tensors) -> Tensors:
         linear = in_mapping or place.endswith((".affine", ".embed"))
         if not linear and not place.endswith(".torgb"):
             continue  # the weights of feature layers are normalised by demodulation
-        rate = _MAPPING_RATE if in_mapping else 1.0
+        rate = MAPPING_RATE if in_mapping else 1.0
         usual = rate / math.sqrt(inputs)
         gain = number(state, "weight_gain", place, usual)
         made[weight] = scaled(made[weight], gain / usual)

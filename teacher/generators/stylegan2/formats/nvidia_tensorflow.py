@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from teacher.generators.stylegan2.architecture import MAPPING_RATE
 from teacher.generators.stylegan2.formats.base import (
     Checkpoint,
     CheckpointFile,
@@ -31,7 +32,6 @@ _MOST_TAPS = 4096
 _CONSTANT = "synthesis/4x4/Const/const"
 _CONCAT = "mapping/LabelConcat/weight"
 _COMPONENTS = ("mapping", "synthesis")
-_MAPPING_RATE = 0.01  # the learning-rate multiplier of our mapping network
 _NAMING = Naming(
     mapping=lambda i: f"mapping/Dense{i}/",
     layer=lambda k, r: f"synthesis/{r}x{r}/{('Conv1', 'Conv0_up')[k % 2] if k else 'Conv'}/",
@@ -110,7 +110,7 @@ def read(file: CheckpointFile) -> Checkpoint:
         label_size = kinds.get("mapping", {}).get("label_size", 0)
         require_classes(label_size, "mapping/LabelEmbed/weight", variables)
     settings = _settings(kinds, _CONCAT in variables, "dlatent_avg" in variables)
-    rate = number(kinds.get("mapping", {}), "mapping_lrmul", "its mapping network", _MAPPING_RATE)
+    rate = number(kinds.get("mapping", {}), "mapping_lrmul", "its mapping network", MAPPING_RATE)
     tensors = {name: _as_ours(name, v, rate) for name, v in variables.items()}
     if _CONCAT in tensors:
         weight = tensors.pop(_CONCAT)
@@ -185,7 +185,7 @@ def _variables(network: Record) -> dict[str, Lazy]:
 def _as_ours(name: str, variable: Lazy, rate: float) -> Lazy:
     """A variable in PyTorch's layout, with TensorFlow's conventions undone."""
     place, _, kind = name.rpartition("/")
-    factor = rate / _MAPPING_RATE if place.startswith("mapping/Dense") else 1.0
+    factor = rate / MAPPING_RATE if place.startswith("mapping/Dense") else 1.0
     shape, change = tuple(variable.shape), None
     if kind in ("weight", "mod_weight"):
         # TensorFlow keeps [height, width, in, out] and [in, out], and convolves where torch correlates.
