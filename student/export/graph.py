@@ -55,8 +55,6 @@ class Traced:
         assert made is not None
         model = made.model_proto
         del model.graph.value_info[:]  # sizes under the exporter's names; runtimes infer their own
-        for node in model.graph.node:
-            del node.metadata_props[:]  # stack traces: where the code lies on this machine
         _name_sizes(model)
         return model
 
@@ -77,6 +75,8 @@ def trace(deployed: Deployed, calibration: Tensor | None = None) -> Traced:
             )
     except Exception as error:  # the exporter passes on what any layer raises
         raise UserError(_refusal(deployed, "torch.export", error)) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # where the code lies on this machine
     return Traced(deployed, program, calibration)
 
 
