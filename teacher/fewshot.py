@@ -28,6 +28,8 @@ from teacher.hypercolumn import HypercolumnConv, Interpolation
 WEIGHTS = "teacher.safetensors"
 ARCHITECTURE = "teacher.json"
 
+_CACHED = 2**20  # numbers between two convolutions that a processor's cache holds
+
 
 @dataclass(frozen=True)
 class FewShotConfig:
@@ -117,17 +119,65 @@ class FewShotCNN(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """All feature maps of the generator -> logits of every member [B, K, C, S, S]."""
         maps = [features[i] for i in self.chosen]
+        size = self.samples_at_once(maps[0].device) or len(maps[0])
+        parts = zip(*(f.split(size) for f in maps), strict=True)
+        logits = [self._logits(part) for part in parts]
+        return logits[0] if len(logits) == 1 else torch.cat(logits)
+
+    def samples_at_once(self, device: torch.device) -> int:
+        """How many samples' activations a processor's cache holds; 0 for a GPU, which takes all."""
+        return max(1, _CACHED // self.widest) if device.type == "cpu" else 0
+
+    @property
+    def widest(self) -> int:
+        """Numbers in a sample's activations where they are most."""
+        return self.config.members * max(self.config.widths) * self.first.size**2
+
+    def _logits(self, maps: Sequence[Tensor]) -> Tensor:
+        """The feature maps that are read -> logits [B, K, C, S, S]."""
         x = self.first([F.dropout2d(f, self.config.channel_dropout, self.training) for f in maps])
         for conv in self.rest:
-            x = F.dropout(
-                F.leaky_relu(x, self.config.negative_slope), self.config.head_dropout, self.training
-            )
-            x = conv(x)
+            x = F.leaky_relu(x, self.config.negative_slope)
+            if self.training and self.config.head_dropout:
+                x = dropout(x, self.config.head_dropout)
+            x = convolve(conv, x)
         return x.unflatten(1, (self.config.members, -1))
 
     def probabilities(self, features: Sequence[Tensor]) -> Tensor:
         """The mean of the members' probabilities, [B, C, S, S]."""
         return self(features).float().softmax(2).mean(1)
+
+
+def convolve(conv: nn.Module, x: Tensor) -> Tensor:
+    """A convolution of x [B, C, S, S], which keeps its size.
+
+    A dilated one takes each d-th row and column as an image of its own, which is the same sum: on a CPU,
+    PyTorch's gradients of dilated convolutions take half as long again.
+    """
+    assert isinstance(conv, nn.Conv2d)
+    d, side = conv.dilation[0], x.shape[-1]
+    if d == 1 or side % d or x.device.type != "cpu":
+        return conv(x)  # type: ignore[no-any-return]
+    grid = x.permute(0, 2, 3, 1).unflatten(2, (-1, d)).unflatten(1, (-1, d))  # [B, y, d, x, d, C]
+    images = grid.permute(2, 4, 0, 1, 3, 5).flatten(0, 2).permute(0, 3, 1, 2)
+    made = F.conv2d(images, conv.weight, conv.bias, padding=1, groups=conv.groups)
+    grid = made.permute(0, 2, 3, 1).unflatten(0, (d, d, -1)).permute(2, 3, 0, 4, 1, 5)
+    return grid.reshape(len(x), side, side, -1).permute(0, 3, 1, 2)
+
+
+def dropout(x: Tensor, share: float) -> Tensor:
+    """Dropout of a dense tensor, as `F.dropout` does it in training.
+
+    On a CPU, four numbers come from each 64 bits that PyTorch draws, which takes a quarter of the time; the
+    share is then the nearest multiple of 1/65,536.
+    """
+    if x.device.type != "cpu":
+        return F.dropout(x, share)
+    left_out = round(share * 2**16)
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    keep = words.view(torch.int16) >= left_out - 2**15
+    factor = keep.to(x.dtype).mul_(2**16 / (2**16 - left_out))
+    return x * factor.as_strided(x.shape, x.stride())
 
 
 class _Scaled(nn.Module):

@@ -111,13 +111,12 @@ class Labeller:
             )
         self.config, self.generator, self.teacher, self.labels = config, generator, teacher, labels
         self.device = generator.device
-        network = teacher.config
-        widest = network.members * max(network.widths) * teacher.first.size**2
-        self.batch_size = config.batch_size or sample_batch_size(generator, widest)
-        features = feature_floats(generator)
-        self.batch_bytes = (
-            16 * self.batch_size * (features + widest)
-        )  # four times what it holds at once
+        at_once = teacher.samples_at_once(self.device)
+        beside = 0 if at_once else teacher.widest
+        self.batch_size = config.batch_size or sample_batch_size(generator, beside)
+        # Four times what it holds at once.
+        features = self.batch_size * feature_floats(generator)
+        self.batch_bytes = 16 * (features + (at_once or self.batch_size) * teacher.widest)
 
     @staticmethod
     def load(config: LabelStage, inputs: Mapping[str, Path], device: torch.device) -> "Labeller":

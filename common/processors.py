@@ -1,0 +1,58 @@
+"""The processor cores that this process may run on, and the threads that it uses."""
+
+import os
+from math import ceil
+from pathlib import Path
+
+import torch
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # version 2
+_QUOTA_1 = Path("/sys/fs/cgroup/cpu")  # version 1
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on: of its affinity (taskset), and of its control group's quota."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        cores = os.cpu_count() or 1
+    share = _cgroup_cores()
+    return cores if share is None else max(1, min(cores, ceil(share)))
+
+
+def _cgroup_cores() -> float | None:
+    """Cores' worth of time that a container gives, if it limits that."""
+    try:
+        if _QUOTA.exists():
+            quota, period = _QUOTA.read_text().split()
+        else:
+            quota = (_QUOTA_1 / "cpu.cfs_quota_us").read_text()
+            period = (_QUOTA_1 / "cpu.cfs_period_us").read_text()
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError):  # no control group, or "max"
+        return None
+
+
+def use_threads(processes: int) -> str:
+    """Have PyTorch use as many threads as this process has cores.
+
+    Args:
+        processes: of this run on this machine, which share the cores.
+
+    Returns:
+        A sentence where the variable OMP_NUM_THREADS asks for another number, otherwise nothing. A smaller
+        one is used, as a launcher or a person may want it; a larger one would have threads wait for cores.
+    """
+    cores = usable_cores()
+    share = max(1, cores // processes)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    wanted = int(asked) if asked.isdigit() and int(asked) else share
+    torch.set_num_threads(min(wanted, share))
+    if wanted > share:
+        return (
+            f"OMP_NUM_THREADS asks for {wanted} threads, but each process has {share} of {cores} cores: "
+            f"it uses {share}"
+        )
+    if wanted < share:
+        return f"OMP_NUM_THREADS lets each process use {wanted} of the {share} cores that it has"
+    return ""
