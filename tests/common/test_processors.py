@@ -58,7 +58,9 @@ def test_omp_num_threads_does_not_oversubscribe() -> None:
     assert "OMP_NUM_THREADS asks for 1000 threads" in said
 
 
-@pytest.mark.parametrize(("text", "cores"), [("150000 100000", 1.5), ("max 100000", None), ("", None)])
+@pytest.mark.parametrize(
+    ("text", "cores"), [("150000 100000", 1.5), ("max 100000", None), ("", None)]
+)
 def test_a_containers_quota_counts(
     text: str, cores: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
