@@ -18,6 +18,7 @@ from common.errors import UserError
 from common.options import read_numbers
 from pipeline.config import Config, smoke
 from pipeline.inputs import need, resolve
+from pipeline.precision import follow_launcher
 from pipeline.renamed import refuse_old_names
 from pipeline.run import distill, print_plan, run_stage
 from pipeline.stages import STAGES
@@ -216,6 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
             options = kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
             use_tool(command, config, options)
         else:
+            bare = parser.parse_args(given, defaults=False)  # without what nobody gave
+            config = follow_launcher(config, f"{command}.student.precision" in bare)
             use_stages(command, config, values)
     except (UserError, ArgumentError) as error:
         print(f"error: {error}", file=sys.stderr)
