@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -80,14 +80,17 @@ def trace(deployed: Deployed, calibration: Tensor | None = None) -> Traced:
     return Traced(deployed, program, calibration)
 
 
-def check_exportable(config: NetworkConfig, classes: int) -> None:
+def check_exportable(config: NetworkConfig, classes: int, resolution: int = 64) -> None:
     """Refuse, before anything is trained, a network that could not be exported afterwards.
+
+    Args:
+        resolution: side of the square images that it would be trained on, in pixels.
 
     Raises:
         UserError: with the reason.
     """
-    student = build_student(replace(config, pretrained=False), classes).eval().requires_grad_(False)
-    _ = trace(Deployed(student, 64)).onnx
+    student = build_student(config, classes, resolution).eval().requires_grad_(False)
+    _ = trace(Deployed(student, resolution)).onnx
 
 
 @contextmanager
