@@ -106,8 +106,10 @@ def launched_precision() -> Literal["bf16", "fp16"] | None:
     named = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
     if named == "no":
         return None
-    if named == "bf16" or named == "fp16":
-        return named
+    if named == "bf16":
+        return "bf16"
+    if named == "fp16":
+        return "fp16"
     raise UserError(
         f"accelerate launch asks for the mixed precision {named}, which no stage computes in; give it "
         "--mixed_precision no, bf16 or fp16."
