@@ -12,10 +12,9 @@ every model; the same command goes on where it was.
 
 import argparse
 import json
-import os
+import multiprocessing
 import platform
 import re
-import subprocess
 import sys
 import time
 import warnings
@@ -139,18 +138,22 @@ def _try_steps(name: str, resolution: int, row: dict[str, Any]) -> None:
 
 
 def in_a_process(name: str, resolution: int, limit: float) -> dict[str, Any]:
-    """`tried` in a process of its own."""
-    command = [sys.executable, __file__, "--alone", name, "--resolution", str(resolution)]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1"}
+    """`tried` in a process of its own, which may crash or be too slow."""
+    fork = multiprocessing.get_context("fork")  # it has imported everything already
+    ours, theirs = fork.Pipe(duplex=False)
+    process = fork.Process(target=lambda: theirs.send(tried(name, resolution)))
     begun = time.monotonic()
+    process.start()
+    theirs.close()
+    row: dict[str, Any] = {"works": False, "sentence": f"not done after {limit:.0f} s"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=env)
-        lines = done.stdout.strip().splitlines()
-        row = json.loads(lines[-1]) if done.returncode == 0 and lines else {
-            "works": False, "sentence": f"ended with {done.returncode}: {done.stderr[-300:]}",
-        }  # fmt: skip
-    except subprocess.TimeoutExpired:
-        row = {"works": False, "sentence": f"not done after {limit:.0f} s"}
+        if ours.poll(limit):
+            row = ours.recv()
+    except EOFError:
+        process.join()
+        row["sentence"] = f"the process ended with {process.exitcode}"
+    process.kill()
+    process.join()
     return row | {"seconds": round(time.monotonic() - begun, 1)}
 
 
@@ -223,15 +226,12 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="try known ones again")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where results are kept")
     parser.add_argument("--table", action="store_true", help="print the table of the results")
-    parser.add_argument("--alone", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.table:
         print("\n".join(table(read_json(options.out))))
-    elif options.alone:
+    else:
         warnings.simplefilter("ignore")
         torch.set_num_threads(1)
-        print(json.dumps(tried(options.alone, options.resolution)))
-    else:
         sweep(options)
 
 

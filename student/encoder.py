@@ -188,7 +188,8 @@ def _refusal(name: str, levels: int, side: int | None, error: Exception) -> str:
     reason = " ".join(str(error).split())[:300]
     return (
         f"student.network.encoder {name!r} with {levels} levels cannot be built for images of {images} "
-        f"({reason}); see timm.list_models() for names and lower student.network.levels."
+        f"({reason}); name another encoder (timm.list_models(), docs/encoders.md) or lower "
+        "student.network.levels."
     )
 
 
