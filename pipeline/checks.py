@@ -17,7 +17,7 @@ from student.export.graph import check_exportable
 from student.export.stage import add_page, has_page
 from student.export.web.runtime import fetch_runtime
 from student.network import build_student, load_maps
-from student.normalisation import check_batch, check_normalised
+from student.normalisation import check_batch, check_normalised, takes_single_images
 from teacher.generators.registry import load_generator
 
 
@@ -30,12 +30,10 @@ def check_student(config: Config) -> None:
         )
     state, recipe = PartialState(), config.student
     check_batch(recipe, state.num_processes)
-    classes = len(LabelSet.load(config.sources.labels))
-    network, side = replace(recipe.network, pretrained=False), _resolution(config)
-    check_normalised(
-        recipe, side, state.num_processes, state.device,
-        lambda: build_student(network, classes, side),
-    )  # fmt: skip
+    if takes_single_images(recipe, state.num_processes):
+        classes, side = len(LabelSet.load(config.sources.labels)), _resolution(config)
+        network = build_student(replace(recipe.network, pretrained=False), classes, side)
+        check_normalised(network, recipe, side, state.num_processes, state.device)
 
 
 def check_export(config: Config) -> None:
