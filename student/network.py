@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from common.checkpoints import load_weights
 from common.errors import UserError
-from common.files import read_json
+from common.files import read_fields
+from common.options import read_options
 from student.base import NetworkConfig, SizedNetwork, Student
 from student.decoders import DECODERS
 from student.encoder import LOCAL
 
 WEIGHTS = "student.safetensors"
 ARCHITECTURE = "student.json"
+_LARGEST = 4096  # channels and pixels that a file may claim
 
 Predict = Callable[[Tensor], Tensor]  # uint8 images [N, 3, H, W] -> label maps, uint8 [N, H, W]
 
@@ -64,14 +66,18 @@ def load_student(
     Raises:
         UserError: files are missing or damaged, or an older version wrote them.
     """
-    about = read_json(folder / architecture)
+    path, remedy = folder / architecture, "train the student again"
+    about = read_fields(path, {"network": dict, "classes": list, "resolution": int}, remedy)
     unknown = {*about["network"]} - {f.name for f in fields(SizedNetwork)}
     if unknown:
         raise UserError(
-            f"{folder / architecture} was made by an older version (it has {', '.join(sorted(unknown))}); "
-            "train the student again."
+            f"{path} was made by an older version (it has {', '.join(sorted(unknown))}); {remedy}."
         )
-    student = build_student(SizedNetwork(**about["network"]), len(about["classes"]))
+    config = read_options(SizedNetwork, about["network"], path, remedy)
+    sizes = [value for value in vars(config).values() if type(value) is int]
+    if not 0 < min(sizes) <= max(sizes) <= _LARGEST or not 0 < len(about["classes"]) < 256:
+        raise UserError(f"{path} describes no student; {remedy}.")
+    student = build_student(config, len(about["classes"]))
     load_weights(student, folder / weights, "run `student` again")
     return student.eval().requires_grad_(False), about
 
