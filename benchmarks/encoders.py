@@ -31,6 +31,7 @@ from accelerate import Accelerator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from common.checkpoints import save_weights
 from common.errors import UserError
 from common.files import read_json, write_json
 from datasets.batches import EndlessBatches
@@ -43,7 +44,7 @@ from student.export.deploy import Deployed, labels_of
 from student.export.formats.onnx import run_onnx
 from student.export.graph import trace
 from student.learner import StudentLearner
-from student.network import build_student
+from student.network import ARCHITECTURE, WEIGHTS, build_student, load_student, student_json
 from student.recipe import StudentStage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,15 +122,16 @@ def _try_steps(name: str, resolution: int, row: dict[str, Any]) -> None:
     network.zero_grad()
     row["loss"] = float(learner.step(0, batch)[0])
 
-    row["step"] = "export"
-    student = network.eval().requires_grad_(False)
-    deployed = Deployed(student, resolution).eval()
-    traced = trace(deployed)
-    shares = []
-    with TemporaryDirectory() as folder, torch.no_grad():
-        path = Path(folder) / "student.onnx"
-        path.write_bytes(traced.onnx.SerializeToString())
-        run, row["step"] = run_onnx(path), "agree"
+    row["step"], shares = "load", []
+    with TemporaryDirectory() as name_of_folder, torch.no_grad():
+        folder = Path(name_of_folder)
+        save_weights(folder / WEIGHTS, network.state_dict())
+        write_json(folder / ARCHITECTURE, student_json(network.config, LABELS.names, resolution))
+        student, _ = load_student(folder)
+        row["step"] = "export"
+        deployed = Deployed(student, resolution).eval()
+        (folder / "student.onnx").write_bytes(trace(deployed).onnx.SerializeToString())
+        run, row["step"] = run_onnx(folder / "student.onnx"), "agree"
         for side, count in ((resolution, 4), (2 * resolution, 2), (resolution - 3, 1)):
             images = render_faces(1, torch.arange(count), side)[0].permute(0, 2, 3, 1).contiguous()
             agreed = run(images) == labels_of(deployed(images))
