@@ -97,8 +97,8 @@ def test_without_the_images_size_an_encoder_of_one_size_has_its_own() -> None:
 def test_an_encoder_that_takes_no_size_is_refused_with_a_remedy() -> None:
     with pytest.raises(
         UserError,
-        match=r"'crossvit_tiny_240' with 4 levels cannot be built for images of 64 x 64 pixels \(.*\); name "
-        r"another encoder",
+        match=r"'crossvit_tiny_240' with 4 levels cannot be built for images of 64 x 64 pixels "
+        r"\(.*\); name another encoder",
     ):
         build_student(NetworkConfig("crossvit_tiny_240"), 4, resolution=64)
     with pytest.raises(UserError, match=r"it has 3 feature maps.*lower student\.network\.levels"):
