@@ -200,14 +200,18 @@ def use_stages(command: str, config: Config, values: Namespace) -> None:
         run_stage(command, config)
 
 
-def _parse(parser: ArgumentParser, given: list[str]) -> Namespace:
+def _parse(parser: ArgumentParser, given: list[str], read: list[str]) -> Namespace:
     """The values of all options.
 
+    Args:
+        given: the command line.
+        read: the same with the text of its config files.
+
     Raises:
-        UserError: one of them is wrong, or a config file is.
+        UserError: one of them is wrong.
     """
     try:
-        parsed = parser.parse_args(read_config_files(given))
+        parsed = parser.parse_args(read)
     except ArgumentError as error:
         name = given[0] if given else ""
         known = _build_command(name) if name in COMMANDS else parser
@@ -229,7 +233,8 @@ def main(arguments: list[str] | None = None) -> int:
         given = _expand(sys.argv[1:] if arguments is None else arguments)
         refuse_old_names(given)
         parser = build_parser(next(iter(given), ""))
-        parsed = _parse(parser, given)
+        read = read_config_files(given)
+        parsed = _parse(parser, given, read)
         command = parsed.subcommand
         values: Namespace = parser.instantiate(parsed)[command]
         config = Config(**{f.name: values[f.name] for f in dataclasses.fields(Config)})
@@ -238,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
             options = kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
             use_tool(command, config, options)
         else:
-            bare = parser.parse_args(read_config_files(given), defaults=False)
+            bare = parser.parse_args(read, defaults=False)  # what was given alone
             config = follow_launcher(config, f"{command}.student.precision" in bare)
             use_stages(command, config, values)
     except UserError as error:
