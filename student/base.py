@@ -26,7 +26,8 @@ class NetworkConfig:
 
     Args:
         encoder: name of any timm model that gives feature maps; `local-dir:FOLDER` or `hf-hub:NAME` for a
-            model whose weights lie in a folder of yours or on a hub.
+            model whose weights lie in a folder of yours or on a hub. One that takes images of one size is
+            given them resized to that (docs/encoders.md).
         decoder: name of the decoder, one of `student.decoders.DECODERS`.
         pretrained: start from the encoder's weights (timm's are downloaded the first time).
         levels: number of the encoder's resolutions that are used, from the finest on; of a transformer
