@@ -54,6 +54,7 @@ def build_encoder(
         raise UserError(_unavailable(name, error)) from error
     except _FAILURES as error:
         raise UserError(_refusal(name, levels, resolution or size, error)) from error
+    _spare_strided_points(encoder)
     for parameter in encoder.parameters():  # some families keep layers behind the last level
         parameter.requires_grad_(parameter.grad is not None)
         parameter.grad = None
@@ -180,6 +181,25 @@ def _try_backward(encoder: Any, size: int | None = None) -> None:
         least = [0.75 * side for side in whole] if size else whole
         if not all(a <= b <= c for a, b, c in zip(least, sides, whole, strict=True)):
             raise RuntimeError("the sides of its maps are no whole fractions of the image's")
+
+
+def _spare_strided_points(encoder: nn.Module) -> None:
+    """Have 1x1 convolutions of the image with a stride take every so many pixels, and all of those.
+
+    That is the same. On a CPU, PyTorch 2.14 writes past its memory where it learns such a convolution of
+    a channels-last image (RepVGG, MobileOne).
+    """
+    for layer in encoder.modules():
+        if not isinstance(layer, nn.Conv2d) or layer.in_channels != 3:
+            continue
+        if layer.kernel_size == (1, 1) and layer.stride != (1, 1) and layer.padding == (0, 0):
+            layer.register_forward_pre_hook(partial(_every, layer.stride))
+            layer.stride = (1, 1)
+
+
+def _every(stride: tuple[int, ...], layer: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
+    """The pixels of a layer's input that a stride touches."""
+    return (given[0][..., :: stride[0], :: stride[1]],)
 
 
 def _refusal(name: str, levels: int, side: int | None, error: Exception) -> str:

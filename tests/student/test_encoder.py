@@ -56,6 +56,24 @@ def test_encoders_of_one_size_are_built_for_the_images(
     assert [f.shape[-1] for f in maps] == [side // stride for stride in student.strides]
 
 
+def test_strided_points_of_an_image_learn_in_the_layout_of_training() -> None:
+    """PyTorch's own convolution would end the process."""
+    config = NetworkConfig("repvgg_a0", levels=2, decoder_width=8, detail_channels=4)
+    student = build_student(config, 4, resolution=64)
+    plain = timm.create_model("repvgg_a0", features_only=True, out_indices=(0, 1)).eval()
+    plain.load_state_dict(student.encoder.state_dict())
+    images = torch.rand(4, 3, 64, 64) * 255
+    with torch.no_grad():
+        known = plain((images - student.mean) / student.std)
+        for f, expected in zip(student.eval().maps(images), known, strict=True):
+            assert torch.allclose(f, expected, atol=1e-5)
+    student.train().to(memory_format=torch.channels_last)
+    for _ in range(3):
+        student(images.to(memory_format=torch.channels_last)).square().mean().backward()
+    weights = student.get_parameter("encoder.stem.conv_1x1.conv.weight")
+    assert weights.grad is not None and weights.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("encoder", ["resnet10t", "swin_tiny_patch4_window7_224", "test_vit"])
 def test_encoders_of_any_size_are_those_that_timm_builds(encoder: str) -> None:
     """What was trained before has the same weights, the same maps and the same `student.json`."""
