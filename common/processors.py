@@ -1,8 +1,9 @@
-"""The processor cores that this process may run on, and the threads that it uses."""
+"""What the machine is good at: the cores that this process may run on, and bf16 or not."""
 
 import os
 from math import ceil
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -56,3 +57,13 @@ def use_threads(processes: int) -> str:
     if wanted < share:
         return f"OMP_NUM_THREADS lets each process use {wanted} of the {share} cores that it has"
     return ""
+
+
+def native_precision(device: torch.device) -> Literal["no", "bf16"]:
+    """bf16 where a device computes in it; 32-bit floats, `no`, where it would have to emulate it."""
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        instructions = torch.cpu.get_capabilities()
+        able = bool(instructions.get("avx512_bf16") or instructions.get("amx_bf16"))
+    return "bf16" if able else "no"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from common import processors
 
@@ -78,3 +79,25 @@ def test_an_older_containers_quota_counts(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(processors, "_QUOTA", tmp_path / "absent")
     monkeypatch.setattr(processors, "_QUOTA_1", tmp_path)
     assert processors._cgroup_cores() == 3
+
+
+@pytest.mark.parametrize(("able", "precision"), [(True, "bf16"), (False, "no")])
+def test_a_gpu_computes_in_bf16_only_where_it_need_not_emulate_it(
+    able: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def supported(including_emulation: bool = True) -> bool:
+        return able or including_emulation  # an older GPU emulates
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert processors.native_precision(torch.device("cuda")) == precision
+
+
+@pytest.mark.parametrize(
+    ("instructions", "precision"),
+    [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx512_f": True}, "no")],
+)
+def test_a_processor_computes_in_bf16_only_with_the_instructions(
+    instructions: dict[str, bool], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    assert processors.native_precision(torch.device("cpu")) == precision
