@@ -202,6 +202,7 @@ def machine() -> str:
 def table(known: dict[str, Any]) -> Iterator[str]:
     """The lines of the table of docs/encoders.md."""
     family_of = {name: f for f in known["families"] for name in timm.list_models(module=f)}
+    family_of |= {about["smallest"]: f for f, about in known["families"].items()}  # old names too
     yield "| family | model | images | levels | encoder sees | strides | parameters | works |"
     yield "|---|---|---|---|---|---|---|---|"
     for row in sorted(known["results"].values(), key=lambda r: (r["resolution"], r["model"])):
