@@ -17,7 +17,9 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from common.errors import UserError
 from common.options import read_numbers
 from pipeline.config import Config, smoke
+from pipeline.config_files import check_values, explain, read_config_files
 from pipeline.inputs import need, resolve
+from pipeline.precision import follow_launcher
 from pipeline.renamed import refuse_old_names
 from pipeline.run import distill, print_plan, run_stage
 from pipeline.stages import STAGES
@@ -106,6 +108,7 @@ def _build_command(name: str) -> ArgumentParser:
         description=command.help,
         epilog=f"example:\n  python train.py {name} {command.example}",
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.usage = f"python train.py {name} [--config FILE] [options]"
     parser.add_argument("--config", action="config", help="YAML file of the options below")
@@ -197,6 +200,29 @@ def use_stages(command: str, config: Config, values: Namespace) -> None:
         run_stage(command, config)
 
 
+def _parse(parser: ArgumentParser, given: list[str], read: list[str]) -> Namespace:
+    """The values of all options.
+
+    Args:
+        given: the command line.
+        read: the same with the text of its config files.
+
+    Raises:
+        UserError: one of them is wrong.
+    """
+    try:
+        parsed = parser.parse_args(read)
+    except ArgumentError as error:
+        name = given[0] if given else ""
+        known = _build_command(name) if name in COMMANDS else parser
+        raise UserError(explain(error, given, known)) from error
+    values, own = parsed[parsed.subcommand], COMMANDS[parsed.subcommand].own
+    check_values(Config, values)
+    if own:
+        check_values(own, values)
+    return parsed
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and do what it says.
 
@@ -207,7 +233,8 @@ def main(arguments: list[str] | None = None) -> int:
         given = _expand(sys.argv[1:] if arguments is None else arguments)
         refuse_old_names(given)
         parser = build_parser(next(iter(given), ""))
-        parsed = parser.parse_args(given)
+        read = read_config_files(given)
+        parsed = _parse(parser, given, read)
         command = parsed.subcommand
         values: Namespace = parser.instantiate(parsed)[command]
         config = Config(**{f.name: values[f.name] for f in dataclasses.fields(Config)})
@@ -216,8 +243,10 @@ def main(arguments: list[str] | None = None) -> int:
             options = kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
             use_tool(command, config, options)
         else:
+            bare = parser.parse_args(read, defaults=False)  # what was given alone
+            config = follow_launcher(config, f"{command}.student.precision" in bare)
             use_stages(command, config, values)
-    except (UserError, ArgumentError) as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

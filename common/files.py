@@ -7,12 +7,13 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
+from common.archives import read_text
+from common.errors import UserError, brief
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -66,17 +67,41 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file, in UTF-8 or as `common.archives.read_text` takes it.
 
     Raises:
-        UserError: it is missing or is not JSON.
+        UserError: it is missing, is in another encoding or is not JSON.
     """
+    text = read_text(path)
     try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+        return json.loads(text)
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); make it again.") from error
+        told = brief(error).partition(";")[0]
+        raise UserError(f"{path} is not valid JSON ({told}); make it again.") from error
+    except RecursionError as error:
+        raise UserError(f"{path} is nested without end; make it again.") from error
+
+
+def read_fields(
+    path: Path, kinds: Mapping[str, type], remedy: str = "make it again"
+) -> dict[str, Any]:
+    """Read a JSON file that is a mapping, of which some values have to be there.
+
+    Args:
+        kinds: types of these values by name.
+
+    Raises:
+        UserError: see `read_json`; or it is no mapping, or lacks a value; says the remedy.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is no mapping of names to values; {remedy}.")
+    for name, kind in kinds.items():
+        value = values.get(name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            words = {"dict": "mapping", "str": "text"}.get(kind.__name__, kind.__name__)
+            raise UserError(f"{path} has no {name}, or one that is no {words}; {remedy}.")
+    return values
 
 
 def hash_file(path: Path) -> str:

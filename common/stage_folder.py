@@ -20,7 +20,7 @@ from accelerate import PartialState
 from torch.utils.tensorboard import SummaryWriter
 
 from common.errors import UserError
-from common.files import hash_file, read_json, write_json
+from common.files import hash_file, read_fields, read_json, write_json
 
 MANIFEST = "manifest.json"
 CONFIG = "config.json"
@@ -33,10 +33,10 @@ def artifact_hash(path: Path) -> str:
         return hash_file(path)
     if not path.exists():
         raise UserError(f"{path} does not exist; check the option or the config that names it.")
-    if (path / CONFIG).exists() and "stage" in read_json(path / CONFIG):
+    if is_stage_folder(path):
         if not (path / MANIFEST).exists():
             raise UserError(f"{path} has no {MANIFEST}: the stage that makes it has not finished.")
-        manifest = read_json(path / MANIFEST)
+        manifest = read_manifest(path)
         files = manifest["files"]
         for name in files:
             if not (path / name).is_file():
@@ -47,6 +47,22 @@ def artifact_hash(path: Path) -> str:
         found = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
         files = {p.relative_to(path).as_posix(): hash_file(p) for p in found}
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def is_stage_folder(path: Path) -> bool:
+    """Whether a stage made a folder, rather than people."""
+    about = read_json(path / CONFIG) if (path / CONFIG).exists() else None
+    return isinstance(about, dict) and "stage" in about
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a finished stage folder says of itself.
+
+    Raises:
+        UserError: it is not finished, or its manifest is damaged.
+    """
+    kinds = {"stage": str, "inputs": dict, "figures": dict, "files": dict}
+    return read_fields(path / MANIFEST, kinds, "copy the whole folder or make it anew")
 
 
 def code_version() -> str:
@@ -219,7 +235,7 @@ class StageFolder:
 
         The folder goes on by the hash that it had: what was made from it stays valid.
         """
-        manifest, same_as = read_json(self.path / MANIFEST), artifact_hash(self.path)
+        manifest, same_as = read_manifest(self.path), artifact_hash(self.path)
         hashes = {name: hash_file(self.path / name) for name in files}
         manifest |= {"same_as": same_as, "files": manifest["files"] | hashes}
         write_json(self.path / MANIFEST, manifest)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 from PIL import Image
 
 from common.archives import read_file, read_text
 from common.errors import UserError, brief
 from common.files import atomic_write
 from common.images import UnreadableImage, read_rgb
+from common.yaml_files import parse_yaml
 from datasets.mask_images import Classes, Palette, open_mask, read_indices
 
 _BACKGROUND = "_background_"  # LabelMe's name of unlabelled pixels
@@ -46,9 +46,8 @@ class LabelSet:
         Raises:
             UserError: the file is missing or damaged, or its values contradict each other.
         """
-        text = read_text(path)
+        values = parse_yaml(read_text(path), f"label set {path}")
         try:
-            values = yaml.load(text, _Loader)  # a SafeLoader
             labels = LabelSet(
                 _names(values["names"]),
                 tuple((int(r), int(g), int(b)) for r, g, b in values["colours"]),
@@ -59,15 +58,13 @@ class LabelSet:
                 },
                 _names(values["ignored"]) if "ignored" in values else LabelSet.ignored,
             )
-        except (
-            yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError,
-        ) as error:  # fmt: skip
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"label set {path} needs `names` and one [r, g, b] in `colours` for each "
                 f"({brief(error)})."
             ) from error
         if unknown := {*values} - {field.name for field in dataclasses.fields(LabelSet)}:
-            raise UserError(f"label set {path} has the unknown key {min(unknown)}.")
+            raise UserError(f"label set {path} has the unknown key {min(map(str, unknown))}.")
         if contradiction := labels._contradiction():
             raise UserError(f"label set {path} {contradiction}.")
         return labels
@@ -256,12 +253,3 @@ def _names(values: object) -> tuple[str, ...]:
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise ValueError(f"a name is read as {type(value).__name__}; put names in quotes")
     return tuple(str(value) for value in values or ())
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without what hides values or multiplies them: keys given twice, and merged mappings."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := [key for key in keys if keys.count(key) > 1 or key == "<<"]:
-            raise ValueError(f"the key {twice[0]} is there twice or merges others")

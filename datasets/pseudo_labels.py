@@ -20,13 +20,14 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import UserError, brief
-from common.files import atomic_write, read_json
+from common.files import atomic_write, read_fields
 from datasets import Dataset
 from datasets.labels import LabelSet
 
 INDEX = "pseudo_labels.json"
 _SCORES = "scores.json"
 _OPEN = 512  # files that a reader keeps open; systems often allow a process a thousand
+_MOST = 10_000_000  # samples that an index may claim
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time, so that equal contents give equal bytes
 
 
@@ -127,6 +128,21 @@ def most_uncertain(scores: Sequence[float], share: float) -> list[int]:
     return sorted(ranked[len(scores) - int(share * len(scores)) :])
 
 
+def _read_index(path: Path) -> dict[str, Any]:
+    """What a finished store holds.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    remedy = "run the stage `label` again"
+    kinds = {"count": int, "per_shard": int, "top_k": int, "dropped": list}
+    index = read_fields(path, kinds, remedy)
+    counts, dropped = [index[name] for name in ("count", "per_shard", "top_k")], index["dropped"]
+    if min(counts) < 1 or max(counts) > _MOST or not all(type(n) is int for n in dropped):
+        raise UserError(f"{path} holds numbers that are no counts; {remedy}.")
+    return index
+
+
 class PseudoLabels(Dataset[Any]):
     """The samples of a finished store as a data set of `Labelled` items, without the dropped ones.
 
@@ -141,7 +157,7 @@ class PseudoLabels(Dataset[Any]):
     """
 
     def __init__(self, folder: Path) -> None:
-        index = read_json(folder / INDEX)
+        index = _read_index(folder / INDEX)
         self.folder, self.count, self.per_shard = folder, index["count"], index["per_shard"]
         self.top_k, dropped = index["top_k"], {*index["dropped"]}
         self.kept = [number for number in range(self.count) if number not in dropped]
@@ -189,6 +205,10 @@ class PseudoLabels(Dataset[Any]):
                 ) from error
         pixels, mask, confidence, *others = parts
         runners_up = torch.cat([mask.new_empty(0, mask.shape[1]), *others])
+        if len(runners_up) != 2 * (self.top_k - 1) * len(mask):
+            raise UserError(
+                f"{self.folder / INDEX} and {shard.filename} do not agree; run the stage `label` again."
+            )
         planes = runners_up.view(2 * (self.top_k - 1), *mask.shape)
         return Labelled(pixels.permute(2, 0, 1), mask, confidence, planes)
 

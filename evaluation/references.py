@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files import read_json
+from common.files import read_fields
 from common.stage_folder import Result, StageFolder, artifact_hash
 from datasets import Dataset
 from datasets.annotations import choose_shots, read_annotated, read_samples
@@ -123,11 +123,12 @@ def check_annotator(path: Path, labels: LabelSet) -> None:
     Raises:
         UserError: it has others.
     """
-    classes = read_json(path / ARCHITECTURE)["classes"]
+    remedy = "copy the student's whole folder again"
+    classes = read_fields(path / ARCHITECTURE, {"classes": list}, remedy)["classes"]
     if classes != list(labels.names):
         raise UserError(
-            f"sources.annotator {path} was trained for the classes {', '.join(classes)}; the run's label "
-            f"set has {', '.join(labels.names)}: name a student trained for these."
+            f"sources.annotator {path} was trained for the classes {', '.join(map(str, classes))}; the "
+            f"run's label set has {', '.join(labels.names)}: name a student trained for these."
         )
 
 

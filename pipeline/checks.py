@@ -1,5 +1,7 @@
 """What a stage checks before long work, and what is added to a finished one."""
 
+from dataclasses import replace
+
 import torch
 from accelerate import PartialState
 
@@ -14,24 +16,42 @@ from pipeline.inputs import need, resolve
 from student.export.graph import check_exportable
 from student.export.stage import add_page, has_page
 from student.export.web.runtime import fetch_runtime
-from student.network import load_maps
+from student.network import build_student, load_maps
+from student.normalisation import check_batch, check_normalised, takes_single_images
+from teacher.generators.registry import load_generator
 
 
 def check_student(config: Config) -> None:
-    """A warning for an option that this student ignores."""
+    """The batch can be shared out and normalised; a warning for an option that this student ignores."""
     if config.student.source == "online" and config.label.drop_uncertain:
         PartialState().print(
             "warning: label.drop_uncertain is ignored: online, the most uncertain samples cannot be "
             "known first"
         )
+    state, recipe = PartialState(), config.student
+    check_batch(recipe, state.num_processes)
+    if takes_single_images(recipe, state.num_processes):
+        classes, side = len(LabelSet.load(config.sources.labels)), _resolution(config)
+        network = build_student(replace(recipe.network, pretrained=False), classes, side)
+        check_normalised(network, recipe, side, state.num_processes, state.device)
 
 
 def check_export(config: Config) -> None:
     """A student that is not trained yet can be exported, and its page can be made."""
     if not (config.run.dir / "student" / CONFIG).exists():
-        check_exportable(config.student.network, len(LabelSet.load(config.sources.labels)))
+        classes = len(LabelSet.load(config.sources.labels))
+        check_exportable(config.student.network, classes, _resolution(config))
     if config.export.web and PartialState().is_main_process:
         fetch_runtime()  # npm keeps what it has
+
+
+def _resolution(config: Config) -> int:
+    """Side of the images that the student will be trained on, in pixels."""
+    if config.student.source == "faces":
+        return config.student.resolution
+    if config.sources.generator:
+        return load_generator(config.sources.generator).resolution
+    return config.generator.network.resolution
 
 
 def add_page_if_asked(config: Config, folder: StageFolder) -> None:

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common.errors import UserError
 
 # Old name -> new name; what begins with an old name is meant as well.
@@ -89,29 +87,26 @@ for _place in ("encoder", "inversion_encoder"):
 
 
 def refuse_old_names(arguments: Sequence[str]) -> None:
-    """Look for old names on the command line and in the config files that it names.
+    """Look for old names on the command line.
 
     Raises:
         UserError: there is one; it says the new one.
     """
     if list(arguments[:1]) == ["encoder"]:
         raise UserError("the stage `encoder` is now `inversion_encoder`.")
-    for i, argument in enumerate(arguments):
-        name, _, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--"):
-            continue
-        if new := _new_name(name):
+    for argument in arguments:
+        name = argument.removeprefix("--").partition("=")[0]
+        if argument.startswith("--") and (new := _new_name(name)):
             raise UserError(f"--{name} is now --{new}.")
-        if name == "config":
-            _refuse_in_file(Path(value or next(iter(arguments[i + 1 :]), "")))
 
 
-def _refuse_in_file(path: Path) -> None:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        return  # the parser says what is wrong with it
-    for name in _dotted(content):
+def refuse_old_keys(path: Path, content: dict[str, Any]) -> None:
+    """Look for old names in a config file.
+
+    Raises:
+        UserError: there is one; it says the new one.
+    """
+    for name in dotted_names(content):
         if name.startswith("sources.test_sets.") and name.endswith(".pictures"):
             raise UserError(f"{path}: {name} is now {name.removesuffix('pictures')}images.")
         if new := _new_name(name):
@@ -127,10 +122,10 @@ def _new_name(name: str) -> str | None:
     return None
 
 
-def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
+def dotted_names(node: Any, prefix: str = "") -> Iterator[str]:
     """Names of everything in a config, as on the command line."""
     if isinstance(node, dict):
         for key, value in node.items():
             name = f"{prefix}{key}"
             yield name
-            yield from _dotted(value, f"{name}.")
+            yield from dotted_names(value, f"{name}.")

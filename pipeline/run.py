@@ -7,8 +7,8 @@ from pathlib import Path
 from accelerate import PartialState
 
 from common.errors import UserError
-from common.files import read_json
-from common.stage_folder import CONFIG, MANIFEST, StageFolder, artifact_hash, plain
+from common.files import read_fields
+from common.stage_folder import CONFIG, MANIFEST, StageFolder, artifact_hash, plain, read_manifest
 from pipeline.config import Config
 from pipeline.inputs import Input, need, resolve
 from pipeline.stages import STAGES
@@ -37,7 +37,7 @@ def run_stage(name: str, config: Config, checked: bool = False) -> None:
         state.print(f"{name}: writing to {folder.path}")
         folder.begin()
         folder.finish(stage.run(stage.config(config), folder))
-        seconds = read_json(folder.path / MANIFEST)["seconds"]
+        seconds = read_manifest(folder.path)["seconds"]
         state.print(f"{name}: finished in {seconds:.0f} s")
     stage.extend(config, folder)
     state.wait_for_everyone()
@@ -108,7 +108,8 @@ def _check_made(name: str, found: Input, config: Config) -> None:
         )
     remedy = f"run `train.py {maker} --run.overwrite true` with this config, or `distill` with it"
     inputs = resolve(config)
-    for key, hash_then in read_json(path / CONFIG)["inputs"].items():
+    made = read_fields(path / CONFIG, {"inputs": dict}, remedy)
+    for key, hash_then in made["inputs"].items():
         source = inputs.get(key)
         if source and source.path.exists() and not _has_hash(source.path, hash_then):
             raise UserError(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from common.files import read_json
+from common.errors import UserError
+from common.files import read_fields
 from common.stage_folder import CONFIG, MANIFEST, Result, StageFolder
 from evaluation.compare import compare
 from evaluation.options import Comparison
@@ -86,7 +87,12 @@ def _trained_source(config: Config) -> str:
     path = config.run.dir / "student" / CONFIG
     if not path.exists():
         return config.student.source
-    return str(read_json(path)["config"]["recipe"]["source"])
+    remedy = "train the student again"
+    recipe = read_fields(path, {"config": dict}, remedy)["config"].get("recipe")
+    source = recipe.get("source") if isinstance(recipe, dict) else None
+    if source not in _STUDENT_INPUTS:
+        raise UserError(f"{path} does not say what the student was trained on; {remedy}.")
+    return str(source)
 
 
 def _export_config(config: Config) -> ExportJob:

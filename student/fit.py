@@ -24,7 +24,7 @@ from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels
 from datasets.sheets import batch_size_for
 from datasets.transforms import Augmented, Exact, Sample
-from student.base import Build, NetworkConfig
+from student.base import Build, NetworkConfig, for_images_of
 from student.data import InMemory, OpenOnline, batches, split_validation
 from student.learner import StudentLearner
 from student.network import ARCHITECTURE, WEIGHTS, build_student, student_json
@@ -110,7 +110,9 @@ def train_network(
         `student.json`, `last.safetensors`.
     """
     accelerator = Accelerator(mixed_precision=mixed_precision(recipe))
-    learner = StudentLearner(recipe, labels, accelerator, build)
+    resolution = int(validation[0].image.shape[-1])
+    learner = StudentLearner(recipe, labels, accelerator, for_images_of(resolution, build))
+    learner.check(resolution)
 
     # Resume an interrupted run.
     checkpoints, first, best = Checkpoints(folder.checkpoints), 0, Best()
@@ -141,7 +143,7 @@ def train_network(
     progress.close()
 
     if accelerator.is_main_process:
-        _write_student(folder, learner, best, labels, int(validation[0].image.shape[-1]))
+        _write_student(folder, learner, best, labels, resolution)
     accelerator.wait_for_everyone()
     return Result([WEIGHTS, ARCHITECTURE, LAST], best.figures)
 

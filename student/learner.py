@@ -7,7 +7,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from common.errors import UserError
 from common.learner import Learner, require_finite, warmup_cosine
 from common.losses import cross_entropy, dice, lovasz
 from common.seeding import seed_everything
@@ -16,6 +15,7 @@ from datasets.pseudo_labels import soft_labels
 from datasets.transforms import Sample
 from student.base import Build
 from student.data import split
+from student.normalisation import check_batch, check_normalised
 from student.parallel import share_batch_norm, total
 from student.recipe import StudentStage
 
@@ -36,7 +36,7 @@ class StudentLearner(Learner):
     def __init__(
         self, recipe: StudentStage, labels: LabelSet, accelerator: Accelerator, build: Build
     ) -> None:
-        _check_batch(recipe, accelerator.num_processes)
+        check_batch(recipe, accelerator.num_processes)
         self.recipe, self.labels, self.accelerator = recipe, labels, accelerator
         seed_everything(recipe.seed)  # all processes start alike
         network = build(recipe.network, len(labels)).to(accelerator.device)
@@ -54,6 +54,15 @@ class StudentLearner(Learner):
         share_batch_norm(network, accelerator.device)
         self._wrapped, self.optimiser = accelerator.prepare(network, optimiser)
         self.model: Any = torch.compile(self._wrapped) if recipe.compile else self._wrapped
+
+    def check(self, side: int) -> None:
+        """Refuse to begin with images [3, side, side] of which a layer has nothing to normalise.
+
+        Raises:
+            UserError: there is such a layer.
+        """
+        processes, device = self.accelerator.num_processes, self.accelerator.device
+        check_normalised(self.network, self.recipe, side, processes, device)
 
     def step(self, step: int, batch: Sample) -> tuple[Tensor, Tensor]:
         """Learn from this process's share of a batch.
@@ -125,17 +134,3 @@ class StudentLearner(Learner):
         super().load(state)
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-
-
-def _check_batch(recipe: StudentStage, processes: int) -> None:
-    """Refuse a batch that cannot be shared out.
-
-    Raises:
-        UserError: it does not divide by processes and parts.
-    """
-    parts = recipe.grad_accumulation_steps
-    if recipe.batch_size % (processes * parts):
-        raise UserError(
-            f"student.batch_size is {recipe.batch_size}, not divisible by {processes} processes x {parts} "
-            "parts (student.grad_accumulation_steps); it is the batch of the whole run."
-        )

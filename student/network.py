@@ -13,19 +13,25 @@ from torch import Tensor, nn
 
 from common.checkpoints import load_weights
 from common.errors import UserError
-from common.files import read_json
-from student.base import NetworkConfig, Student
+from common.files import read_fields
+from common.options import read_options
+from student.base import NetworkConfig, SizedNetwork, Student
 from student.decoders import DECODERS
 from student.encoder import LOCAL
 
 WEIGHTS = "student.safetensors"
 ARCHITECTURE = "student.json"
+_LARGEST = 4096  # channels and pixels that a file may claim
 
 Predict = Callable[[Tensor], Tensor]  # uint8 images [N, 3, H, W] -> label maps, uint8 [N, H, W]
 
 
-def build_student(config: NetworkConfig, classes: int) -> Student:
+def build_student(config: NetworkConfig, classes: int, resolution: int | None = None) -> Student:
     """A new student with the decoder that the config names.
+
+    Args:
+        resolution: side of the square images that it is for, in pixels, on which the size of an encoder of
+            one size depends; without it such an encoder has timm's own size for it.
 
     Raises:
         UserError: there is no such decoder or encoder.
@@ -34,6 +40,8 @@ def build_student(config: NetworkConfig, classes: int) -> Student:
         raise UserError(
             f"student.network.decoder {config.decoder!r} is unknown; choose one of {', '.join(DECODERS)}."
         )
+    if resolution:
+        config = SizedNetwork(**vars(config) | {"resolution": resolution})
     return DECODERS[config.decoder](config, classes)
 
 
@@ -44,8 +52,10 @@ def student_json(config: NetworkConfig, names: tuple[str, ...], resolution: int)
         names: of the classes.
         resolution: side of the images that the student was trained on, in pixels.
     """
-    network = {k: v for k, v in vars(config).items() if k != "pretrained"}
-    return {"network": network, "classes": list(names), "resolution": resolution}
+    kept = {k: v for k, v in vars(config).items() if k not in ("pretrained", "resolution")}
+    if kept.get("encoder_size") is None:
+        kept.pop("encoder_size", None)
+    return {"network": kept, "classes": list(names), "resolution": resolution}
 
 
 def load_student(
@@ -56,14 +66,18 @@ def load_student(
     Raises:
         UserError: files are missing or damaged, or an older version wrote them.
     """
-    about = read_json(folder / architecture)
-    unknown = {*about["network"]} - {f.name for f in fields(NetworkConfig)}
+    path, remedy = folder / architecture, "train the student again"
+    about = read_fields(path, {"network": dict, "classes": list, "resolution": int}, remedy)
+    unknown = {*about["network"]} - {f.name for f in fields(SizedNetwork)}
     if unknown:
         raise UserError(
-            f"{folder / architecture} was made by an older version (it has {', '.join(sorted(unknown))}); "
-            "train the student again."
+            f"{path} was made by an older version (it has {', '.join(sorted(unknown))}); {remedy}."
         )
-    student = build_student(NetworkConfig(**about["network"]), len(about["classes"]))
+    config = read_options(SizedNetwork, about["network"], path, remedy)
+    sizes = [value for value in vars(config).values() if type(value) is int]
+    if not 0 < min(sizes) <= max(sizes) <= _LARGEST or not 0 < len(about["classes"]) < 256:
+        raise UserError(f"{path} describes no student; {remedy}.")
+    student = build_student(config, len(about["classes"]))
     load_weights(student, folder / weights, "run `student` again")
     return student.eval().requires_grad_(False), about
 

@@ -66,6 +66,12 @@ class _SharedNormAct(BatchNormAct2d):  # type: ignore[misc]
         return self.act(self.drop(_normalise(self, x))) if self.training else super().forward(x)
 
 
+def sees_whole_batch(norm: nn.Module, device: torch.device) -> bool:
+    """Whether `share_batch_norm` lets, or has let, a batch normalisation see all processes' batches."""
+    kinds = (nn.BatchNorm2d, BatchNormAct2d, _SharedNorm, _SharedNormAct)
+    return device.type == "cuda" or type(norm) in kinds
+
+
 def share_batch_norm(network: nn.Module, device: torch.device) -> None:
     """Let batch normalisation see the whole batch, where there are several processes.
 

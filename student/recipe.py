@@ -1,11 +1,13 @@
 """How a student is trained: the options of the stage `student`."""
 
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from accelerate.utils import parse_flag_from_env
 
+from common.errors import UserError
 from common.options import require_counts
 from datasets.transforms import Augmentation
 from student.base import NetworkConfig
@@ -41,7 +43,8 @@ class StudentStage:
         grad_accumulation_steps: parts that a process takes its share of a batch in, one after the other, to
             need less memory; their gradients make one step.
         precision: number format of the convolutions: 32-bit floats (no), bf16, fp16, or auto for bf16 where
-            the device computes in it.
+            the device computes in it; where it is left out or auto, `accelerate launch
+            --mixed_precision` decides, and where both name one, they must agree.
         compile: make the network faster with torch.compile, which needs a C++ compiler.
         workers: processes that load and augment images; with 0, and for samples made online, a thread does.
         seed: seed of the initial weights, the order of the samples and their augmentation.
@@ -92,10 +95,43 @@ class StudentTraining:
     online: Any = None
 
 
+def launched_precision() -> Literal["bf16", "fp16"] | None:
+    """What `accelerate launch --mixed_precision`, or its config file, names.
+
+    Its `no` cannot be told from its default, so it names nothing.
+
+    Raises:
+        UserError: it is neither of the two; no student is trained in fp8.
+    """
+    named = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if named == "no":
+        return None
+    if named == "bf16":
+        return "bf16"
+    if named == "fp16":
+        return "fp16"
+    raise UserError(
+        f"accelerate launch asks for the mixed precision {named}, which no stage computes in; give it "
+        "--mixed_precision no, bf16 or fp16."
+    )
+
+
 def mixed_precision(recipe: StudentStage) -> str:
-    """The recipe's precision as accelerate names it: `no`, `bf16` or `fp16`."""
+    """The precision to train in as accelerate names it: `no`, `bf16` or `fp16`.
+
+    Raises:
+        UserError: `accelerate launch` names another one than the recipe.
+    """
+    launched = launched_precision()
     if recipe.precision != "auto":
+        if launched not in (None, recipe.precision):
+            raise UserError(
+                f"student.precision is {recipe.precision}, but accelerate launch asks for {launched}; "
+                "leave one of them out, or let them agree."
+            )
         return recipe.precision
+    if launched:
+        return launched
     if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     able = torch.cpu.get_capabilities()

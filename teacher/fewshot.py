@@ -20,13 +20,16 @@ from torch.nn.utils import parametrize
 
 from common.checkpoints import load_weights
 from common.errors import UserError
-from common.files import read_json
+from common.files import read_fields
+from common.options import read_options
 from common.stage_folder import plain
 from teacher.generators.base import FeatureGenerator, channels_of
 from teacher.hypercolumn import HypercolumnConv, Interpolation
 
 WEIGHTS = "teacher.safetensors"
 ARCHITECTURE = "teacher.json"
+_REMEDY = "run `teacher` again"
+_WIDEST = 4096  # channels that a file may claim
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,10 @@ def architecture_of(
 
 def learned_from(folder: Path) -> list[int]:
     """Numbers of the annotated samples that a trained teacher has seen."""
-    return [int(number) for number in read_json(folder / ARCHITECTURE)["samples"]]
+    about = read_fields(folder / ARCHITECTURE, {"samples": list}, _REMEDY)
+    if not all(type(number) is int for number in about["samples"]):
+        raise UserError(f"{folder / ARCHITECTURE} has samples that are no numbers; {_REMEDY}.")
+    return list(about["samples"])
 
 
 def load_teacher(folder: Path, generator: FeatureGenerator, classes: Sequence[str]) -> FewShotCNN:
@@ -193,20 +199,23 @@ def load_teacher(folder: Path, generator: FeatureGenerator, classes: Sequence[st
         UserError: the weights cannot be read, or the teacher was trained with another generator or for
             other classes.
     """
-    about = read_json(folder / ARCHITECTURE)
+    kinds = {"network": dict, "features": dict, "size": int, "classes": list}
+    about = read_fields(folder / ARCHITECTURE, kinds, _REMEDY)
     if about["classes"] != list(classes):
         raise UserError(
-            f"{folder}: this teacher was trained for classes {', '.join(about['classes'])}; the run's "
-            f"label set has {', '.join(classes)}. Run `teacher` again."
+            f"{folder}: this teacher was trained for classes {', '.join(map(str, about['classes']))}; "
+            f"the run's label set has {', '.join(classes)}. Run `teacher` again."
         )
     if about["features"] != channels_of(generator):
         raise UserError(
             f"{folder}: this teacher was trained on the features of another generator; run `teacher` "
             "again."
         )
-    network = about["network"]
-    tuples = {k: tuple(network[k]) for k in ("widths", "dilations", "feature_maps")}
-    config = FewShotConfig(**(network | tuples))
+    config = read_options(FewShotConfig, about["network"], folder / ARCHITECTURE, _REMEDY)
+    if about["size"] != generator.resolution or max(*config.widths, config.members) > _WIDEST:
+        raise UserError(
+            f"{folder / ARCHITECTURE} describes no teacher of this generator; {_REMEDY}."
+        )
     teacher = FewShotCNN(config, about["features"], about["size"], len(about["classes"]))
-    load_weights(teacher, folder / WEIGHTS, "run `teacher` again")
+    load_weights(teacher, folder / WEIGHTS, _REMEDY)
     return teacher.eval().requires_grad_(False).to(generator.device)

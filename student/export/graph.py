@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -40,23 +40,33 @@ class Traced:
         Raises:
             UserError: ONNX cannot hold it.
         """
-        names = ["labels", "probabilities"] if self.deployed.probabilities else ["labels"]
         try:
-            with quiet():
-                made = torch.onnx.export(
-                    self.program,
-                    dynamo=True,
-                    verbose=False,
-                    input_names=["images"],
-                    output_names=names,
-                )
+            made = self._converted()
         except Exception as error:
-            raise UserError(_refusal(self.deployed, "ONNX", error)) from error
-        assert made is not None
+            # ONNX knows fused attention in four dimensions only; some families have five.
+            if not _part_attention(self.deployed):
+                raise UserError(_refusal(self.deployed, "ONNX", error)) from error
+            try:
+                made = trace(self.deployed)._converted()
+            except Exception as again:
+                raise UserError(_refusal(self.deployed, "ONNX", again)) from again
         model = made.model_proto
         del model.graph.value_info[:]  # sizes under the exporter's names; runtimes infer their own
         _name_sizes(model)
         return model
+
+    def _converted(self) -> Any:
+        """What the exporter makes of the graph."""
+        with quiet():
+            made = torch.onnx.export(
+                self.program,
+                dynamo=True,
+                verbose=False,
+                input_names=["images"],
+                output_names=["labels", "probabilities"][: 1 + self.deployed.probabilities],
+            )
+        assert made is not None
+        return made
 
 
 def trace(deployed: Deployed, calibration: Tensor | None = None) -> Traced:
@@ -65,29 +75,48 @@ def trace(deployed: Deployed, calibration: Tensor | None = None) -> Traced:
     Raises:
         UserError: the encoder does what a graph cannot hold.
     """
-    sizes = tuple(torch.export.Dim(name, min=1) for name in ("n", "h", "w"))
-    # No side equals the resolution or another side: what holds by chance would be taken for a rule.
-    example = torch.zeros(2, 97, 131, 3, dtype=torch.uint8)
     try:
-        with quiet(), torch.no_grad(), _any_size():
-            program = torch.export.export(
-                deployed, (example,), dynamic_shapes=(dict(enumerate(sizes)),)
-            )
-    except Exception as error:  # the exporter passes on what any layer raises
-        raise UserError(_refusal(deployed, "torch.export", error)) from error
+        program = _exported(deployed)
+    except Exception:
+        # The exporter takes some layouts' strides for a rule on the number of images.
+        deployed.to(memory_format=torch.channels_last)  # as it was trained
+        try:
+            program = _exported(deployed)
+        except Exception as error:  # the exporter passes on what any layer raises
+            raise UserError(_refusal(deployed, "torch.export", error)) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # where the code lies on this machine
     return Traced(deployed, program, calibration)
 
 
-def check_exportable(config: NetworkConfig, classes: int) -> None:
+def _exported(deployed: Deployed) -> torch.export.ExportedProgram:
+    """The graph of a student, or what the exporter raises."""
+    sizes = tuple(torch.export.Dim(name, min=1) for name in ("n", "h", "w"))
+    # No side equals the resolution or another side: what holds by chance would be taken for a rule.
+    example = torch.zeros(2, 97, 131, 3, dtype=torch.uint8)
+    with quiet(), torch.no_grad(), _any_size():
+        return torch.export.export(deployed, (example,), dynamic_shapes=(dict(enumerate(sizes)),))
+
+
+def _part_attention(deployed: Deployed) -> bool:
+    """Have timm's attention computed step by step; whether any was fused."""
+    fused = [m for m in deployed.modules() if getattr(m, "fused_attn", False)]
+    for module in fused:
+        module.fused_attn = False  # type: ignore[assignment]
+    return bool(fused)
+
+
+def check_exportable(config: NetworkConfig, classes: int, resolution: int = 64) -> None:
     """Refuse, before anything is trained, a network that could not be exported afterwards.
+
+    Args:
+        resolution: side of the square images that it would be trained on, in pixels.
 
     Raises:
         UserError: with the reason.
     """
-    student = build_student(replace(config, pretrained=False), classes).eval().requires_grad_(False)
-    _ = trace(Deployed(student, 64)).onnx
+    student = build_student(config, classes, resolution).eval().requires_grad_(False)
+    _ = trace(Deployed(student, resolution)).onnx
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.files import read_json
+from common.files import read_fields
 from common.stage_folder import CONFIG, StageFolder
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
@@ -48,7 +48,8 @@ def find_images(
         count: number of training images.
         online: settings of what made the student's samples, for `open_online`.
     """
-    made = read_json(folder.inputs["student"] / CONFIG)
+    remedy = "train the student again"
+    made = read_fields(folder.inputs["student"] / CONFIG, {"config": dict, "inputs": dict}, remedy)
     recipe, inputs = made["config"]["recipe"], made["inputs"]
     source: Any = None
     why_none = "its training images are not at hand"

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from common.errors import UserError
-from common.files import read_json
+from common.files import read_fields
 from student.predict.onnx_model import Array, OnnxModel
 
 MODEL = "student.onnx"
@@ -36,14 +36,18 @@ class Segmenter:
             raise UserError(
                 f"{path} needs {LABELS} beside it; keep the files that the stage export wrote together."
             )
-        about = read_json(labels)
+        remedy = "copy its folder again"
+        about = read_fields(labels, {"names": list, "colours": list}, remedy)
         try:
             self.names = [str(name) for name in about["names"]]
             self.palette = np.full((256, 3), 255, np.uint8)
-            self.palette[: len(self.names)] = about["colours"]
+            colours = np.array(about["colours"])
+            if colours.shape != (len(self.names), 3) or colours.dtype.kind != "i":
+                raise ValueError("names and colours do not agree")
+            self.palette[: len(self.names)] = np.array(colours.tolist(), np.uint8)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
-                f"{labels} is not what the stage export wrote ({error!r}); copy its folder again."
+                f"{labels} is not what the stage export wrote ({error!r}); {remedy}."
             ) from error
         self._network = OnnxModel(path, threads)
 

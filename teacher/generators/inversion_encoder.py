@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from common.checkpoints import load_weights
 from common.errors import UserError
-from common.files import read_json
+from common.files import read_fields
 from teacher.generators.base import FeatureGenerator, mean_latents
 
 WEIGHTS = "encoder.safetensors"
@@ -99,12 +99,13 @@ def load_inversion_encoder(
     Raises:
         UserError: a file is missing or damaged, or the encoder belongs to another generator.
     """
-    about = read_json(folder / ARCHITECTURE)
+    remedy = "run `inversion_encoder` again"
+    about = read_fields(folder / ARCHITECTURE, {"network": str, "generator": str}, remedy)
     if about["generator"] != source:
         raise UserError(
             f"{folder} was trained on another generator; run `train.py inversion_encoder` with this one."
         )
     blank = torch.zeros(mean_latents(generator)[generator.code].shape[-1])
     encoder = InversionEncoder(about["network"], generator.resolution, blank, blank)
-    load_weights(encoder, folder / WEIGHTS, "run `inversion_encoder` again")
+    load_weights(encoder, folder / WEIGHTS, remedy)
     return encoder.eval().requires_grad_(False).to(generator.device)

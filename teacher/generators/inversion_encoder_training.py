@@ -18,6 +18,7 @@ from common.checkpoints import Checkpoints, save_weights
 from common.errors import UserError
 from common.files import write_json
 from common.learner import Learner, require_finite, warmup_cosine
+from common.normalisation import normalised_places
 from common.options import require_counts
 from common.prefetch import prefetch
 from common.seeding import seed_everything, step_seed
@@ -119,6 +120,13 @@ def _start_learner(config: InversionEncoderStage, generator: FeatureGenerator) -
     encoder = InversionEncoder(
         config.backbone, generator.resolution, mean, codes.std(0), config.pretrained
     )
+    if config.batch_size == 1:
+        for name, (_, places) in normalised_places(encoder, generator.resolution).items():
+            if places == 1:
+                raise UserError(
+                    f"inversion_encoder.batch_size 1 gives batch normalisation a single value: the map of "
+                    f"{name} has one place for an image of {generator.resolution} px; raise it."
+                )
     encoder = encoder.to(generator.device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(
         encoder.parameters(), config.learning_rate, weight_decay=config.weight_decay

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.errors import UserError
+from common.errors import UserError, brief
 from common.seeding import seed_everything
 from datasets.annotations import Samples
 from datasets.sheets import ImageArray, tile
@@ -139,19 +139,44 @@ def read_z(path: Path, size: int) -> Tensor:
     """z [N, size] from a .npy file; no pickled objects are read.
 
     Raises:
-        UserError: the file is missing, damaged, or of another shape or type.
+        UserError: the file is missing, damaged, or of another shape or type, or its values are not finite.
     """
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is no .npy file of numbers ({error}).") from error
-    shape = getattr(array, "shape", None)
-    if shape is None or len(shape) != 2 or shape[1] != size or array.dtype.kind != "f":
+        with path.open("rb") as handle:
+            magic = handle.read(6)
+        if magic != b"\x93NUMPY":
+            zipped = magic[:4] == b"PK\3\4"
+            raise UserError(
+                f"{path} is {'an .npz' if zipped else 'no .npy'} file; save z by numpy.save, as float32 "
+                f"[N, {size}]."
+            )
+        # Mapped, an array that the file only claims to hold is refused before there is memory for it.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or brief(error)}).") from error
+    except UserError:
+        raise
+    except Exception as error:  # a header is parsed as Python, which raises anything
         raise UserError(
-            f"{path} must hold float32 [N, {size}], z of this generator; it holds "
-            f"{getattr(array, 'dtype', 'several arrays')} {list(shape or [])}."
+            f"{path} is a damaged .npy file, or one of other things than numbers "
+            f"({_without_advice(error)}); save z again, as float32 [N, {size}]."
+        ) from error
+    if array.ndim != 2 or array.shape[1] != size or not len(array) or array.dtype.kind != "f":
+        raise UserError(
+            f"{path} must hold float32 [N, {size}], z of this generator; it holds {array.dtype} "
+            f"{list(array.shape)}."
         )
-    return torch.from_numpy(array.astype(np.float32))
+    with np.errstate(over="ignore"):
+        z = array.astype(np.float32)
+    if wrong := np.flatnonzero(~np.isfinite(z).all(1)).tolist():
+        raise UserError(f"{path} holds a value that is no finite number in row {wrong[0]}.")
+    return torch.from_numpy(z)
+
+
+def _without_advice(error: Exception) -> str:
+    """What numpy says, but not how to read pickles after all."""
+    told = brief(error)
+    return "Python objects" if "pickle" in told or "Python objects" in told else told.rstrip(".")
 
 
 def z_of_seeds(generator: FeatureGenerator, seeds: list[int]) -> Tensor:

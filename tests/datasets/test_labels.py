@@ -60,7 +60,7 @@ def test_missing_broken_and_colour_masks(tmp_path: Path, labels: LabelSet) -> No
         ("names: [a, b]", "colours"),
         ("names: [a]\ncolours: [[0, 0]]", "r, g, b"),
         ("names: [a, b]\ncolours: [[0, 0, 0], [1, 1, 1]]\nignore_index: 1", "also the index"),
-        ("names: [", "needs"),
+        ("names: [", "no valid YAML .line 1, column 9"),
     ],
 )
 def test_wrong_label_sets_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -77,6 +77,7 @@ def test_wrong_label_sets_are_named(tmp_path: Path, text: str, message: str) -> 
     "names: [a, b]\nnames: [c, d]\ncolours: [[0, 0, 0], [1, 1, 1]]", "[" * 2000,
     "names: [a, b]\ncolours: [[.inf, 0, 0]]",
     "names: [a, b]\ncolours: [[0, 0, 0], [1, 1, 1]]\nmerges: {a: xyz}",
+    "names: [a, b]\ncolours: [[0, 0, 0], [1, 1, 1]]\n1: x\nz: y",
 ])  # fmt: skip
 def test_label_sets_that_yaml_takes_for_something_else(tmp_path: Path, text: str) -> None:
     (tmp_path / "labels.yaml").write_text(text)

@@ -30,12 +30,13 @@ class StudentContract:
     """Subclasses name an encoder of one family; every decoder is tried on each."""
 
     config: NetworkConfig
+    resolution: int | None = None
 
     @pytest.fixture(scope="class", params=sorted(DECODERS))
     @classmethod
     def student(cls, request: pytest.FixtureRequest) -> Student:
         torch.manual_seed(0)
-        return build_student(replace(cls.config, decoder=request.param), 5).eval()
+        return build_student(replace(cls.config, decoder=request.param), 5, cls.resolution).eval()
 
     @pytest.mark.parametrize("size", [(64, 64), (32, 96), (37, 53), (100, 64)])
     def test_logits_at_the_images_size(self, student: Student, size: tuple[int, int]) -> None:
@@ -52,7 +53,7 @@ class StudentContract:
 
     @pytest.mark.parametrize("decoder", sorted(DECODERS))
     def test_every_parameter_learns(self, decoder: str) -> None:
-        student = build_student(replace(self.config, decoder=decoder), 4)
+        student = build_student(replace(self.config, decoder=decoder), 4, self.resolution)
         student(torch.rand(2, 3, 64, 64) * 255).square().mean().backward()
         silent = [n for n, p in student.named_parameters() if p.requires_grad and p.grad is None]
         assert silent == []  # several processes would wait for their gradients
@@ -74,7 +75,7 @@ class StudentContract:
 
     def test_deployed_it_is_the_same_at_any_size(self, student: Student, tmp_path: Path) -> None:
         """As the stage `export` deploys it, in every format that is exact."""
-        deployed = Deployed(student, 64)
+        deployed = Deployed(student.requires_grad_(False), 64)  # as `load_student` gives it
         traced = trace(deployed)
         exact = [form for form in EXPORT_FORMATS.values() if form.exact]
         for form in exact:
@@ -128,6 +129,20 @@ class TestSwin(StudentContract):
     config = NetworkConfig(
         "swin_tiny_patch4_window7_224", levels=2, decoder_width=8, detail_channels=4
     )
+
+
+class TestPatchesThatDoNotDivide(StudentContract):
+    """Images are resized to three patches of 16."""
+
+    config = NetworkConfig("test_vit", levels=2, decoder_width=8, detail_channels=4)
+    resolution = 40
+
+
+class TestOneSize(StudentContract):
+    """Its windows are built for one size."""
+
+    config = NetworkConfig("test_maxvit", levels=3, decoder_width=8, detail_channels=4)
+    resolution = 64
 
 
 SMALL = NetworkConfig("resnet10t", levels=2, decoder_width=8, detail_channels=4)

@@ -84,7 +84,7 @@ def test_palette_images_of_an_editor(
         ([], "one of --count, --seeds, --latents"),
         (["--seeds", "1-x"], "not a list of numbers"),
         (["--latents", "wrong.npy"], "z of this generator"),
-        (["--latents", "objects.npy"], "no .npy file of numbers"),
+        (["--latents", "objects.npy"], "of other things than numbers (Python objects)"),
         (["--count", "3", "--choose", "9"], "between 1 and 3"),
     ],
 )

@@ -182,6 +182,8 @@ def test_mistakes_are_named(
         train(images=0)
     with pytest.raises(UserError, match=r"inversion_encoder.backbone 'no_such_net'.*list_models"):
         train(backbone="no_such_net")
+    with pytest.raises(UserError, match="batch_size 1 gives batch normalisation a single value"):
+        train(batch_size=1)
     with pytest.raises(
         UserError, match=r"loss is nan at step \d+; lower inversion_encoder.learning_rate"
     ):
