@@ -201,14 +201,13 @@ def machine() -> str:
 
 def table(known: dict[str, Any]) -> Iterator[str]:
     """The lines of the table of docs/encoders.md."""
-    family_of = {about["smallest"]: family for family, about in known["families"].items()}
+    family_of = {name: f for f in known["families"] for name in timm.list_models(module=f)}
+    family_of |= {about["smallest"]: f for f, about in known["families"].items()}  # old names too
     yield "| family | model | images | levels | encoder sees | strides | parameters | works |"
     yield "|---|---|---|---|---|---|---|---|"
     for row in sorted(known["results"].values(), key=lambda r: (r["resolution"], r["model"])):
         name, side = row["model"], row["resolution"]
-        family = family_of.get(name) or next(
-            (f for f in known["families"] if timm.is_model_in_modules(name, [f])), ""
-        )
+        family = family_of.get(name, "")
         size = row.get("encoder_size")
         sees = f"{size} px" if size else "any size" if "strides" in row else ""
         strides = ", ".join(map(str, row.get("strides", ())))

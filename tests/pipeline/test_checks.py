@@ -35,5 +35,7 @@ def test_an_encoder_is_asked_at_the_runs_resolution(
         sources=replace(config.sources, labels=LABELS),
         student=replace(config.student, network=network),
     )
-    with pytest.raises(UserError, match=rf"'crossvit_tiny_240' .* images of {side} x {side} pixels"):
+    with pytest.raises(
+        UserError, match=rf"'crossvit_tiny_240' .* images of {side} x {side} pixels"
+    ):
         check_export(config)
