@@ -7,18 +7,30 @@ from typing import Literal
 
 import torch
 
+_TOPOLOGY = Path("/sys/devices/system/cpu")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # version 2
 _QUOTA_1 = Path("/sys/fs/cgroup/cpu")  # version 1
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on: of its affinity (taskset), and of its control group's quota."""
+    """Cores that this process may run on: of its affinity (taskset), and of its container's quota.
+
+    Two hyperthreads of a core count once: they share what computes.
+    """
     try:
-        cores = len(os.sched_getaffinity(0))
+        cores = len({_siblings(number) for number in os.sched_getaffinity(0)})
     except AttributeError:  # not on Linux
         cores = os.cpu_count() or 1
     share = _cgroup_cores()
     return cores if share is None else max(1, min(cores, ceil(share)))
+
+
+def _siblings(number: int) -> str:
+    """The numbers of a core's hyperthreads, by the number of one of them."""
+    try:
+        return (_TOPOLOGY / f"cpu{number}/topology/thread_siblings_list").read_text()
+    except OSError:  # not shown in every container
+        return str(number)
 
 
 def _cgroup_cores() -> float | None:

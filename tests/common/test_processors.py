@@ -70,7 +70,22 @@ def test_a_containers_quota_counts(
     monkeypatch.setattr(processors, "_QUOTA", quota)
     assert processors._cgroup_cores() == cores
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(8)})
+    monkeypatch.setattr(processors, "_TOPOLOGY", tmp_path)
     assert processors.usable_cores() == (2 if cores else 8)
+
+
+def test_hyperthreads_of_a_core_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        (tmp_path / f"cpu{number}/topology").mkdir(parents=True)
+        (tmp_path / f"cpu{number}/topology/thread_siblings_list").write_text(
+            f"{number % 2},{number % 2 + 2}\n"
+        )
+    monkeypatch.setattr(processors, "_TOPOLOGY", tmp_path)
+    monkeypatch.setattr(processors, "_QUOTA", tmp_path / "absent")
+    monkeypatch.setattr(processors, "_QUOTA_1", tmp_path)
+    for numbers, cores in (({0, 1, 2, 3}, 2), ({0, 2}, 1), ({0, 1}, 2), ({3}, 1)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, numbers=numbers: numbers)
+        assert processors.usable_cores() == cores
 
 
 def test_an_older_containers_quota_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
