@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from common.errors import UserError
 from common.options import read_numbers
+from common.processors import use_threads
 from pipeline.config import Config, smoke
 from pipeline.config_files import check_values, explain, read_config_files
 from pipeline.inputs import need, resolve
@@ -165,7 +166,10 @@ def start_processes() -> None:
     """Find this process's device and the other processes of the run."""
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
     # One process may work for long while the others wait for it.
-    PartialState(cpu=on_cpu, timeout=timedelta(hours=12))
+    state = PartialState(cpu=on_cpu, timeout=timedelta(hours=12))
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
+    if sentence := use_threads(beside):
+        state.print(f"threads: {sentence}")
     # TF32 is off: ten mantissa bits are too few for R1 and for reproducing features exactly. For speed use
     # --student.precision bf16.
     torch.backends.cudnn.allow_tf32 = False

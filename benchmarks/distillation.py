@@ -74,7 +74,7 @@ WAYS = {
     "unbalanced_short": Way(
         (
             "--teacher.standardise", "false", "--teacher.epochs", "100", "--teacher.lr_decay_epoch", "50",
-            _NETWORK + "dropout", "0.2", _NETWORK + "head_dropout", "0.2",
+            _NETWORK + "channel_dropout", "0.2", _NETWORK + "head_dropout", "0.2",
         ),
     ),
     "ensemble": Way((_NETWORK + "members", "5"), _ALL),

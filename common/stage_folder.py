@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from common.files import hash_file, read_fields, read_json, write_json
 
 MANIFEST = "manifest.json"
 CONFIG = "config.json"
+DECIDED = "decided.json"  # beside the checkpoints
 _PATIENCE = 40  # seconds; NFS looks again after 30
 
 
@@ -189,6 +190,24 @@ class StageFolder:
                 "must be on storage that all of them share."
             )
 
+    def decided(self, name: str, decide: Callable[[], str]) -> str:
+        """What this stage goes by where an option says `auto`: the manifest has it, and it is printed.
+
+        A run that was interrupted keeps what it began with, also on another machine.
+
+        Args:
+            name: the option, as in "student.precision".
+            decide: decides where no earlier process has; all ranks' must agree.
+        """
+        path, state = self.checkpoints / DECIDED, PartialState()
+        known: dict[str, str] = read_json(path) if path.exists() else {}
+        if name not in known:
+            known[name] = decide()
+            if state.is_main_process:
+                write_json(path, known)
+        state.print(f"{self.stage}: {name} is {known[name]}, decided by the machine")
+        return known[name]
+
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl, and the same to TensorBoard. Main process only."""
         with (self.path / "metrics.jsonl").open("a") as handle:
@@ -217,8 +236,10 @@ class StageFolder:
         if state.is_main_process:
             if self._tensorboard is not None:
                 self._tensorboard.close()
+            decided = self.checkpoints / DECIDED
             manifest = {
                 **self._asked,
+                **({"decided": read_json(decided)} if decided.exists() else {}),
                 "figures": plain(result.figures),
                 **({"same_as": result.same_as} if result.same_as else {}),
                 "files": {name: hash_file(self.path / name) for name in sorted(result.files)},

@@ -32,7 +32,8 @@ from student.recipe import StudentTraining
 from teacher.fit import fit_teacher
 from teacher.generators.inversion_encoder_training import train_inversion_encoder
 from teacher.generators.stylegan2.training import train_generator
-from teacher.label import label_samples, open_online_samples
+from teacher.label import label_samples
+from teacher.online import open_online_samples
 
 
 @dataclass(frozen=True)

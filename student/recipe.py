@@ -9,6 +9,7 @@ from accelerate.utils import parse_flag_from_env
 
 from common.errors import UserError
 from common.options import require_counts
+from common.processors import native_precision
 from datasets.transforms import Augmentation
 from student.base import NetworkConfig
 
@@ -132,7 +133,5 @@ def mixed_precision(recipe: StudentStage) -> str:
         return recipe.precision
     if launched:
         return launched
-    if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    able = torch.cpu.get_capabilities()
-    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "no"
+    on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    return native_precision(torch.device("cuda" if on_gpu else "cpu"))

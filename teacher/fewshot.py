@@ -25,11 +25,14 @@ from common.options import read_options
 from common.stage_folder import plain
 from teacher.generators.base import FeatureGenerator, channels_of
 from teacher.hypercolumn import HypercolumnConv, Interpolation
+from teacher.layers import convolve, dropout
 
 WEIGHTS = "teacher.safetensors"
 ARCHITECTURE = "teacher.json"
 _REMEDY = "run `teacher` again"
 _WIDEST = 4096  # channels that a file may claim
+
+_CACHED = 2**20  # numbers between two convolutions that a processor's cache holds
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ class FewShotConfig:
                 f"teacher.network: {len(self.widths)} widths need {len(self.widths) + 1} dilations, "
                 f"the first of them 1; got {list(self.dilations)}."
             )
+        for name in ("channel_dropout", "head_dropout"):
+            if not 0 <= (share := getattr(self, name)) < 1:
+                raise UserError(
+                    f"teacher.network.{name} is {share}; it is a share, from 0 to below 1."
+                )
 
 
 class FewShotCNN(nn.Module):
@@ -120,12 +128,28 @@ class FewShotCNN(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """All feature maps of the generator -> logits of every member [B, K, C, S, S]."""
         maps = [features[i] for i in self.chosen]
+        size = self.samples_at_once(maps[0].device) or len(maps[0])
+        parts = zip(*(f.split(size) for f in maps), strict=True)
+        logits = [self._logits(part) for part in parts]
+        return logits[0] if len(logits) == 1 else torch.cat(logits)
+
+    def samples_at_once(self, device: torch.device) -> int:
+        """How many samples' activations a processor's cache holds; 0 for a GPU, which takes all."""
+        return max(1, _CACHED // self.widest) if device.type == "cpu" else 0
+
+    @property
+    def widest(self) -> int:
+        """Numbers in a sample's activations where they are most."""
+        return self.config.members * max(self.config.widths) * self.first.size**2
+
+    def _logits(self, maps: Sequence[Tensor]) -> Tensor:
+        """The feature maps that are read -> logits [B, K, C, S, S]."""
         x = self.first([F.dropout2d(f, self.config.channel_dropout, self.training) for f in maps])
         for conv in self.rest:
-            x = F.dropout(
-                F.leaky_relu(x, self.config.negative_slope), self.config.head_dropout, self.training
-            )
-            x = conv(x)
+            x = F.leaky_relu(x, self.config.negative_slope)
+            if self.training and self.config.head_dropout:
+                x = dropout(x, self.config.head_dropout)
+            x = convolve(conv, x)
         return x.unflatten(1, (self.config.members, -1))
 
     def probabilities(self, features: Sequence[Tensor]) -> Tensor:

@@ -10,10 +10,10 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from accelerate import PartialState
@@ -23,8 +23,8 @@ from common.errors import UserError
 from common.files import write_json
 from common.options import require_counts
 from common.prefetch import prefetch
+from common.processors import native_precision
 from common.stage_folder import Result, StageFolder
-from datasets import Dataset
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import (
     INDEX,
@@ -65,7 +65,8 @@ class LabelStage:
         truncation: psi of the samples; 1 for full variety.
         shard_size: samples in a shard.
         batch_size: samples per batch; none for as many as suit the device.
-        precision: precision of the convolutions.
+        precision: number format of the convolutions: 32-bit floats (no), bf16, or auto for bf16 where the
+            device computes in it.
         top_k: classes whose probability is kept for every pixel: 1 for hard labels with their
             confidence, more for soft labels.
         drop_uncertain: share of the samples, the most uncertain ones, that is not trained on.
@@ -76,7 +77,7 @@ class LabelStage:
     truncation: float = 1.0
     shard_size: int = 250
     batch_size: int | None = None
-    precision: Literal["no", "bf16"] = "no"
+    precision: Literal["auto", "no", "bf16"] = "no"
     top_k: int = 1
     drop_uncertain: float = 0.0
 
@@ -86,6 +87,14 @@ class LabelStage:
             raise UserError(
                 f"label.drop_uncertain is {self.drop_uncertain}; it is a share, from 0 to below 1."
             )
+
+
+def settled(config: LabelStage, folder: StageFolder, device: torch.device) -> LabelStage:
+    """The settings with the precision that `auto` means on this device."""
+    if config.precision != "auto":
+        return config
+    precision = folder.decided("label.precision", lambda: native_precision(device))
+    return replace(config, precision="bf16" if precision == "bf16" else "no")
 
 
 class ScoredSample(NamedTuple):
@@ -98,6 +107,9 @@ class ScoredSample(NamedTuple):
 class Labeller:
     """Draws samples by number and labels them.
 
+    Args:
+        config: with a precision other than `auto`.
+
     Raises:
         UserError: `top_k` is beyond the label set.
     """
@@ -105,19 +117,19 @@ class Labeller:
     def __init__(
         self, config: LabelStage, generator: FeatureGenerator, teacher: FewShotCNN, labels: LabelSet
     ) -> None:
+        assert config.precision != "auto"
         if config.top_k > len(labels):
             raise UserError(
                 f"label.top_k is {config.top_k}, but the label set has {len(labels)} classes."
             )
         self.config, self.generator, self.teacher, self.labels = config, generator, teacher, labels
         self.device = generator.device
-        network = teacher.config
-        widest = network.members * max(network.widths) * teacher.first.size**2
-        self.batch_size = config.batch_size or sample_batch_size(generator, widest)
-        features = feature_floats(generator)
-        self.batch_bytes = (
-            16 * self.batch_size * (features + widest)
-        )  # four times what it holds at once
+        at_once = teacher.samples_at_once(self.device)
+        beside = 0 if at_once else teacher.widest
+        self.batch_size = config.batch_size or sample_batch_size(generator, beside)
+        # Four times what it holds at once.
+        features = self.batch_size * feature_floats(generator)
+        self.batch_bytes = 16 * (features + (at_once or self.batch_size) * teacher.widest)
 
     @staticmethod
     def load(config: LabelStage, inputs: Mapping[str, Path], device: torch.device) -> "Labeller":
@@ -164,6 +176,7 @@ def label_samples(config: LabelStage, folder: StageFolder) -> Result:
     Reads the inputs `generator`, `teacher` and `labels`. Finished shards of an interrupted run stay.
     """
     state = PartialState()
+    config = settled(config, folder, state.device)
     labeller = Labeller.load(config, folder.inputs, state.device)
     shards = range(-(-config.count // config.shard_size))
     missing = [n for n in shards if not (folder.path / shard_name(n)).exists()]
@@ -268,29 +281,3 @@ def _show(folder: Path, labels: LabelSet, scores: list[float]) -> None:
         columns[name] = [to_array(item.image) for item in items]
         columns[f"{name}, label"] = [labels.paint(item.mask.numpy()) for item in items]
     save_sheet(grid(columns, labels), folder / SHEET)
-
-
-class OnlineSamples(Dataset[Any]):
-    """The samples of the stage `label`, made when they are asked for; nothing is written.
-
-    Items are `Labelled`, and equal to the stored ones up to rounding: batches are other ones. No sample is
-    dropped, since their ranking would need all of them first.
-    """
-
-    def __init__(self, labeller: Labeller) -> None:
-        self.labeller, self.top_k = labeller, labeller.config.top_k
-
-    def __len__(self) -> int:
-        return self.labeller.config.count
-
-    def __getitem__(self, number: int) -> Labelled:
-        return self.__getitems__([number])[0]
-
-    def __getitems__(self, numbers: list[int]) -> list[Labelled]:
-        made = self.labeller
-        return [s.sample for batch in made.batches(numbers) for s in made(made.inputs(batch))]
-
-
-def open_online_samples(config: LabelStage, folder: StageFolder) -> OnlineSamples:
-    """The samples for a student, from the stage's inputs `generator`, `teacher` and `labels`."""
-    return OnlineSamples(Labeller.load(config, folder.inputs, PartialState().device))

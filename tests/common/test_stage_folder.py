@@ -157,3 +157,24 @@ def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
     lines = (tmp_path / "a/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["loss"] for line in lines] == [2.0, 1.0]
     assert list((tmp_path / "a/tensorboard").iterdir())
+
+
+def test_what_auto_means_stays_for_a_run_that_goes_on_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = StageFolder(tmp_path / "a", "test", Settings(), {})
+    first.begin()
+    assert first.decided("test.precision", lambda: "bf16") == "bf16"
+    assert capsys.readouterr().out == "test: test.precision is bf16, decided by the machine\n"
+
+    killed = StageFolder(tmp_path / "a", "test", Settings(), {})
+    killed.begin()
+    assert killed.decided("test.precision", lambda: "no") == "bf16"  # another processor's
+    killed.finish(Result([], {}))
+    assert read_json(tmp_path / "a" / MANIFEST)["decided"] == {"test.precision": "bf16"}
+    assert not (tmp_path / "a/checkpoints").exists()
+
+
+def test_nothing_is_decided_where_no_option_is_auto(tmp_path: Path) -> None:
+    finished(tmp_path / "a")
+    assert "decided" not in read_json(tmp_path / "a" / MANIFEST)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from common.errors import UserError
+from teacher import fewshot
 from teacher.fewshot import FewShotCNN, FewShotConfig, image_score, uncertainty
 
 FEATURES = {"4.0": 6, "8.0": 5, "8.1": 4}
@@ -41,6 +42,16 @@ def test_an_ensemble_is_its_members_side_by_side() -> None:
         assert torch.allclose(logits[:, k], alone[k], atol=1e-5)
     mean = torch.stack([a.softmax(1) for a in alone]).mean(0)
     assert torch.allclose(ensemble.probabilities(features), mean, atol=1e-6)
+
+
+def test_samples_go_through_in_parts_that_a_cache_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network, features = FewShotCNN(CONFIG, FEATURES, 8, 3), maps(5)
+    whole = network(features)
+    monkeypatch.setattr(fewshot, "_CACHED", 2 * network.widest)
+    assert network.samples_at_once(torch.device("cpu")) == 2
+    assert network.samples_at_once(torch.device("cuda")) == 0
+    assert torch.allclose(network(features), whole, atol=1e-6)
 
 
 def test_members_learn_as_if_they_were_alone() -> None:

@@ -4,19 +4,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from teacher import hypercolumn
 from teacher.hypercolumn import HypercolumnConv, Interpolation, upsample
 
 SIDES = [(4, 8, 8, 16), (3, 5, 7, 16), (16,), (1, 16, 16), (5, 32, 20)]
 
 
+@pytest.mark.parametrize("strip", [2**20, 3000, 1])  # whole maps, some rows, a row at a time
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
 @pytest.mark.parametrize("sides", SIDES)
 def test_equals_the_convolution_over_the_concatenation(
-    mode: Interpolation, sides: tuple[int, ...]
+    mode: Interpolation, sides: tuple[int, ...], strip: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hypercolumn, "_STRIP", strip)
     torch.manual_seed(0)
     channels = [3 + i for i in range(len(sides))]
-    # More outputs than are made at once.
     layer = HypercolumnConv(channels, 40, 16, mode).double()
     features = [torch.randn(2, c, s, s).double() for c, s in zip(channels, sides, strict=True)]
     dense_features = [f.clone().requires_grad_() for f in features]
@@ -25,6 +27,7 @@ def test_equals_the_convolution_over_the_concatenation(
     fast = layer(features)
     dense = F.conv2d(upsample(dense_features, 16, mode), layer.weight, layer.bias, padding=1)
     assert torch.allclose(fast, dense, atol=1e-10)
+    assert fast.is_contiguous(memory_format=torch.channels_last)
 
     upstream = torch.randn_like(fast)
     (weight_fast,) = torch.autograd.grad(fast, layer.weight, upstream, retain_graph=True)

@@ -21,7 +21,8 @@ from teacher.fewshot import FewShotCNN, FewShotConfig, image_score, uncertainty
 from teacher.generators.base import channels_of
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import latents_of_seed
-from teacher.label import Labeller, LabelStage, OnlineSamples, produce
+from teacher.label import Labeller, LabelStage, produce
+from teacher.online import OnlineSamples
 from tests.conftest import (
     LABELS,
     ROOT,

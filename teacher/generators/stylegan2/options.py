@@ -26,7 +26,8 @@ class GeneratorStage:
         r1_gamma: weight of the R1 penalty (Mescheder et al., 2018).
         r1_every: steps between two R1 updates.
         ema_images: half-life of the moving average of the weights, in images.
-        precision: number format of the convolutions, float32 (no) or bfloat16; R1 is always float32.
+        precision: number format of the convolutions: 32-bit floats (no), bf16, or auto for bf16 where the
+            device computes in it; R1 is always in 32-bit floats.
         log_every: images between two lines of metrics.
         save_every: images between two checkpoints, each with a sheet of samples.
         workers: processes that load photographs or render faces.
@@ -51,7 +52,7 @@ class GeneratorStage:
     r1_gamma: float = 0.05
     r1_every: int = 16
     ema_images: float = 8_000
-    precision: Literal["no", "bf16"] = "bf16"
+    precision: Literal["auto", "no", "bf16"] = "auto"
     log_every: int = 1_600
     save_every: int = 8_000
     workers: int = 1

@@ -7,6 +7,7 @@ where it was. Progress counts images.
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from accelerate import PartialState
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from common.checkpoints import Checkpoints
 from common.errors import UserError
 from common.frechet import Embed
+from common.processors import native_precision
 from common.seeding import seed_everything
 from common.stage_folder import Result, StageFolder
 from datasets.sheets import save_sheet
@@ -47,6 +49,9 @@ def train_generator(
     process = PartialState()
     rank, ranks = process.process_index, process.num_processes
     _check_batch(config.batch_size, ranks)
+    if config.precision == "auto":
+        precision = folder.decided("generator.precision", lambda: native_precision(process.device))
+        config = replace(config, precision="bf16" if precision == "bf16" else "no")
     steps = config.images // config.batch_size
 
     # Networks and optimisers, as they were where a run was interrupted.
