@@ -67,7 +67,8 @@ class HypercolumnConv(nn.Module):
             x, kernel = torch.cat(maps, 1), torch.cat(kernels, 1)
             if side == self.size:
                 x = x.contiguous(memory_format=torch.channels_last)
-                total = F.conv2d(x, kernel, self.bias, padding=1)
+                part = F.conv2d(x, kernel, self.bias if total is None else None, padding=1)
+                total = part if total is None else total + part
             else:
                 small.append((x, kernel.permute(1, 2, 3, 0).flatten(1)))  # [C, ky kx O]
         if total is None:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from teacher import hypercolumn
 from teacher.hypercolumn import HypercolumnConv, Interpolation, upsample
 
-SIDES = [(4, 8, 8, 16), (3, 5, 7, 16), (16,), (1, 16, 16), (5, 32, 20)]
+SIDES = [(4, 8, 8, 16), (3, 5, 7, 16), (16,), (1, 16, 16), (5, 32, 20), (16, 8, 16, 8)]
 
 
 @pytest.mark.parametrize("strip", [2**20, 3000, 1])  # whole maps, some rows, a row at a time
