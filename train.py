@@ -168,8 +168,9 @@ def start_processes() -> None:
     # One process may work for long while the others wait for it.
     state = PartialState(cpu=on_cpu, timeout=timedelta(hours=12))
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
-    if sentence := use_threads(beside):
-        state.print(f"threads: {sentence}")
+    sentence = use_threads(beside)
+    if sentence and state.is_main_process:
+        print(f"threads: {sentence}", file=sys.stderr)
     # TF32 is off: ten mantissa bits are too few for R1 and for reproducing features exactly. For speed use
     # --student.precision bf16.
     torch.backends.cudnn.allow_tf32 = False
