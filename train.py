@@ -162,18 +162,19 @@ def _expand(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def start_processes() -> None:
-    """Find this process's device and the other processes of the run."""
+def start_processes() -> str:
+    """Find this process's device, its threads and the other processes of the run.
+
+    Returns:
+        What there is to say of the threads, see `use_threads`.
+    """
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
     # One process may work for long while the others wait for it.
     state = PartialState(cpu=on_cpu, timeout=timedelta(hours=12))
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
-    sentence = use_threads(beside)
-    if sentence and state.is_main_process:
-        print(f"threads: {sentence}", file=sys.stderr)
     # TF32 is off: ten mantissa bits are too few for R1 and for reproducing features exactly. For speed use
     # --student.precision bf16.
     torch.backends.cudnn.allow_tf32 = False
+    return use_threads(int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes)))
 
 
 def use_tool(name: str, config: Config, options: Any) -> None:
@@ -243,13 +244,15 @@ def main(arguments: list[str] | None = None) -> int:
         command = parsed.subcommand
         values: Namespace = parser.instantiate(parsed)[command]
         config = Config(**{f.name: values[f.name] for f in dataclasses.fields(Config)})
-        start_processes()
+        threads = start_processes()
         if kind := COMMANDS[command].own:
             options = kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
             use_tool(command, config, options)
         else:
             bare = parser.parse_args(read, defaults=False)  # what was given alone
             config = follow_launcher(config, f"{command}.student.precision" in bare)
+            if threads and not values.dry_run:
+                PartialState().print(f"threads: {threads}")
             use_stages(command, config, values)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
