@@ -49,7 +49,7 @@ class DenseFirst(nn.Module):
 
     def __init__(self, layer: HypercolumnConv) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.size = layer, layer.size
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         column = upsample(features, self.layer.size, self.layer.mode)

@@ -64,12 +64,13 @@ class HypercolumnConv(nn.Module):
         # Maps of one size share one product.
         for side, group in groupby(zip(features, weights, strict=True), lambda fw: fw[0].shape[-1]):
             maps, kernels = zip(*group, strict=True)
-            x, kernel = torch.cat(maps, 1), torch.cat(kernels, 1)
+            kernel = torch.cat(kernels, 1)
             if side == self.size:
-                x = x.contiguous(memory_format=torch.channels_last)
+                x = _joined(maps)
                 part = F.conv2d(x, kernel, self.bias if total is None else None, padding=1)
                 total = part if total is None else total + part
             else:
+                x = maps[0] if len(maps) == 1 else torch.cat(maps, 1)
                 small.append((x, kernel.permute(1, 2, 3, 0).flatten(1)))  # [C, ky kx O]
         if total is None:
             shape = (len(features[0]), len(self.bias), self.size, self.size)
@@ -81,9 +82,11 @@ class HypercolumnConv(nn.Module):
 
     def _repeated(self, total: Tensor, x: Tensor, taps: Tensor) -> Tensor:
         """Add what is upsampled by repeating to the total [B, O, S, S]."""
-        factor = self.size // x.shape[-1]
+        side, factor = x.shape[-1], self.size // x.shape[-1]
         for images, rows in _strips(x, taps.shape[1]):
-            products = x[images, :, rows].permute(0, 2, 3, 1) @ taps
+            # Pixels [b, y r, C] as they lie, which a product can read column by column.
+            pixels = x[images].flatten(2)[..., rows.start * side : rows.stop * side].transpose(1, 2)
+            products = (pixels @ taps).unflatten(1, (-1, side))
             total = _AddRepeated.apply(total, products, images, rows, factor)
         return total
 
@@ -108,6 +111,21 @@ class HypercolumnConv(nn.Module):
             shifts = [padded[tap : tap + self.size] for tap in range(3)]
             self._shifts[key] = torch.cat(shifts, 1).to(device, dtype)
         return self._shifts[key]
+
+
+def _joined(maps: Sequence[Tensor]) -> Tensor:
+    """Maps of one size side by side, channels last; without gradients, in no more memory than that."""
+    if torch.is_grad_enabled() and any(f.requires_grad for f in maps):
+        return torch.cat(maps, 1).contiguous(memory_format=torch.channels_last)
+    batch, _, *sides = maps[0].shape
+    channels = [f.shape[1] for f in maps]
+    x = torch.empty(
+        (batch, sum(channels), *sides), dtype=maps[0].dtype, device=maps[0].device,
+        memory_format=torch.channels_last,
+    )  # fmt: skip
+    for part, f in zip(x.split(channels, 1), maps, strict=True):
+        part.copy_(f)
+    return x
 
 
 def _strips(x: Tensor, numbers: int) -> Iterator[tuple[slice, slice]]:
