@@ -113,7 +113,7 @@ class HypercolumnConv(nn.Module):
         return self._shifts[key]
 
 
-def _joined(maps: Sequence[Tensor]) -> Tensor:
+def _joined(maps: tuple[Tensor, ...]) -> Tensor:
     """Maps of one size side by side, channels last; without gradients, in no more memory than that."""
     if torch.is_grad_enabled() and any(f.requires_grad for f in maps):
         return torch.cat(maps, 1).contiguous(memory_format=torch.channels_last)
