@@ -26,6 +26,7 @@ from pipeline.run import distill, print_plan, run_stage
 from pipeline.stages import STAGES
 from pipeline.study import run_study
 from student.network import load_maps
+from student.recipe import launched_precision
 from teacher.annotate import AnnotateOptions, annotate
 from teacher.generators.convert import ConvertOptions, convert
 from teacher.generators.sample import SampleOptions, sample
@@ -249,8 +250,9 @@ def main(arguments: list[str] | None = None) -> int:
             options = kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
             use_tool(command, config, options)
         else:
-            bare = parser.parse_args(read, defaults=False)  # what was given alone
-            config = follow_launcher(config, f"{command}.student.precision" in bare)
+            if launched_precision():
+                bare = parser.parse_args(read, defaults=False)  # what was given alone
+                config = follow_launcher(config, f"{command}.student.precision" in bare)
             if threads and not values.dry_run:
                 PartialState().print(f"threads: {threads}")
             use_stages(command, config, values)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -216,10 +216,7 @@ def main() -> None:
 
     rows: dict[str, dict[str, float]] = {}
     for stage in options.stages:
-        if options.busy:
-            with neighbour():
-                rows[stage] = run_stage(stage, options.out.resolve(), options.checkout)
-        else:
+        with neighbour() if options.busy else nullcontext():
             rows[stage] = run_stage(stage, options.out.resolve(), options.checkout)
         if stage in FLOORS:
             floor = FLOORS[stage](config)

@@ -109,9 +109,10 @@ def train_network(
         Validation figures of the best weights, and what was written: `student.safetensors` (these),
         `student.json`, `last.safetensors`.
     """
-    precision = mixed_precision(recipe)
     if recipe.precision == "auto":
         precision = folder.decided("student.precision", lambda: mixed_precision(recipe))
+    else:
+        precision = mixed_precision(recipe)
     accelerator = Accelerator(mixed_precision=precision)
     resolution = int(validation[0].image.shape[-1])
     learner = StudentLearner(recipe, labels, accelerator, for_images_of(resolution, build))
