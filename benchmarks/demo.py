@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.machine import machine
 from common.files import read_json
 from common.processors import usable_cores
 from common.stage_folder import artifact_hash
@@ -183,19 +183,6 @@ def neighbour() -> Iterator[None]:
         process.wait()
 
 
-def processor() -> dict[str, Any]:
-    """Name, cores and instruction sets of the processor."""
-    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    fields = dict(line.split("\t: ", 1) for line in told.splitlines() if "\t: " in line)
-    fields = {key.strip(): value for key, value in fields.items()}
-    known = {"avx2", "avx512f", "avx512_bf16", "amx_bf16", "avx512_vnni", "avx_vnni"}
-    return {
-        "name": fields.get("model name", platform.processor() or platform.machine()),
-        "cores": usable_cores(),
-        "flags": sorted(known & set(fields.get("flags", "").split())),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="a new folder for the run")
@@ -228,8 +215,7 @@ def main() -> None:
         "stages": rows,
         "seconds": round(sum(row["process_seconds"] for row in rows.values()), 1),
         "busy": options.busy,
-        "machine": processor(),
-        "torch": torch.__version__,
+        **machine(),
     }
     print(json.dumps(result, indent=2))
 

@@ -9,7 +9,6 @@ as well, with `perfect_teacher` where there is an annotator. Prints JSON. The sa
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -20,10 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.machine import machine
 from common.confusion import predicted_miou
 from common.files import read_json
 from common.stage_folder import artifact_hash
@@ -157,8 +155,7 @@ def main() -> None:
         }
         for name, rows in figures.items()
     }
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    about = {"seeds": options.seeds, "torch": torch.__version__, "machine": machine}
+    about = {"seeds": options.seeds, **machine()}
     print(json.dumps({"ways": result, **about}, indent=2))
 
 

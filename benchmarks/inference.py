@@ -15,7 +15,6 @@ processor's time alone.
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import sys
@@ -33,6 +32,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.machine import machine
 from benchmarks.student import Peer
 from datasets.faces import render_faces
 from student.base import NetworkConfig
@@ -44,7 +44,6 @@ from student.network import build_student
 CLASSES = 8
 CALLS = 3  # a turn; one more is not counted
 LONG = 40  # seconds after which a row has no further round
-INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp")
 WAYS = ("eager", "compiled", "onnx_float", "onnx_int8")
 Way = Callable[[Tensor], Any]
 
@@ -156,15 +155,6 @@ def row(times: dict[str, float], size: int, batch: int, device: str) -> dict[str
     return found
 
 
-def instructions() -> list[str]:
-    """What the processor has of that which matters here."""
-    try:
-        text = Path("/proc/cpuinfo").read_text().split()
-    except OSError:  # not a Linux
-        return []
-    return [name for name in INSTRUCTIONS if name in text]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", default="regnetx_002")
@@ -185,11 +175,10 @@ def main() -> None:
     result = {
         "rows": rows, "encoder": options.encoder, "threads": options.threads,
         "clock": "processor" if options.processor_time else "wall",
-        "not_compiled": why_not_compiled(), "instructions": instructions(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "not_compiled": why_not_compiled(),
         "load_before_and_after": [round(before, 1), round(os.getloadavg()[0], 1)],
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "torch": torch.__version__, "onnxruntime": onnxruntime.__version__,
+        **machine("cuda" if torch.cuda.is_available() else "cpu"),
+        "onnxruntime": onnxruntime.__version__,
     }  # fmt: skip
     print(json.dumps(result, indent=2))
 

@@ -11,7 +11,6 @@ own as well; times are medians over rounds in which the paths take turns.
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.machine import machine
 from datasets.labels import LabelSet
 from teacher.fewshot import FewShotCNN, FewShotConfig
 from teacher.generators.base import channels_of
@@ -162,10 +162,7 @@ def main() -> None:
         "memory_vs_dense": peak["ours"] / peak["dense"],
         "batch": options.batch,
         "precision": options.precision,
-        "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
-        if options.device == "cpu"
-        else torch.cuda.get_device_name(),
-        "torch": torch.__version__,
+        **machine(options.device),
     }
     print(json.dumps(result, indent=2))
 

@@ -13,7 +13,6 @@ Networks take turns at the times, which are medians; the trainings run side by s
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.machine import machine
 from common.confusion import predicted_miou
 from common.stage_folder import StageFolder
 from datasets.batches import EndlessBatches
@@ -233,8 +233,7 @@ def main() -> None:
     about = {
         "encoder": setup.recipe.network.encoder,
         "precision_of_training": mixed_precision(setup.recipe),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "torch": torch.__version__,
+        **machine(),
     }
     arguments = ["--labels", str(options.labels), "--steps", str(options.steps)]
     measured = (

@@ -10,7 +10,6 @@ take, which systems of this kind keep.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.machine import machine
 from datasets.faces import render_faces
 from datasets.labels import LabelSet, write_mask
 from teacher.generators.stylegan2.files import save_generator
@@ -77,8 +77,7 @@ def main() -> None:
         "beside_the_generator_gib": peak - alone,
         "dense_gib": options.samples * features * options.size**2 * 4 / 2**30,
         "seconds_of_one_epoch_and_evaluation": time.monotonic() - began,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "torch": torch.__version__,
+        **machine(),
     }
     print(json.dumps(result, indent=2))
 

@@ -6,6 +6,8 @@ nearly that image; this takes seconds for each, and the student does without it.
 
 from time import monotonic
 
+from torch import Tensor
+
 from common.checkpoints import Checkpoints
 from common.stage_folder import StageFolder, plain
 from datasets.sheets import save_sheet
@@ -37,6 +39,7 @@ class TeacherByInversion:
             self._perceptual_network = load_maps(
                 settings.perceptual_network, loaded.generator.device
             )
+        self._seconds: float | None = None
         self._guess: Guess | None = None
         if path := folder.inputs.get("inversion_encoder"):
             self._guess = load_inversion_encoder(path, loaded.generator, loaded.generator_hash)
@@ -58,14 +61,8 @@ class TeacherByInversion:
             checkpoints, self._guess,
         )  # fmt: skip
         masks = predict_samples(generator, teacher, inverted.samples)
-        # All rows are timed one image at a time. An inversion takes seconds, so one image is enough.
-        single = invert(
-            generator, predictions.images[:1], settings.inversion, self._perceptual_network,
-            guess=self._guess,
-        )  # fmt: skip
-        begun = monotonic()
-        predict_samples(generator, teacher, single.samples)
-        seconds = single.seconds + monotonic() - begun
+        if self._seconds is None:
+            self._seconds = self._seconds_alone(predictions.images[:1])
         save_sheet(inverted.sheet(), self._folder.path / INVERSION_SHEET.format(name))
         about = {
             "psnr": float(inverted.psnr.mean()),
@@ -74,4 +71,15 @@ class TeacherByInversion:
             | {"perceptual_network": settings.perceptual_network or STUDENT},
             "seconds_in_batches": inverted.seconds,
         }
-        return predictions.with_teacher(TEACHER_BY_INVERSION, masks, seconds, about)
+        return predictions.with_teacher(TEACHER_BY_INVERSION, masks, self._seconds, about)
+
+    def _seconds_alone(self, image: Tensor) -> float:
+        """Seconds for an image [1, 3, R, R] on its own, as all rows are timed.
+
+        It takes seconds, and as many for any image, so that one image of the first set is enough.
+        """
+        generator, inversion = self._loaded.generator, self._settings.inversion
+        single = invert(generator, image, inversion, self._perceptual_network, guess=self._guess)
+        begun = monotonic()
+        predict_samples(generator, self._loaded.teacher, single.samples)
+        return single.seconds + monotonic() - begun

@@ -48,7 +48,7 @@ class StudentLearner(Learner):
             },
             {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimiser = torch.optim.AdamW(groups, recipe.learning_rate)
+        optimiser = torch.optim.AdamW(groups, recipe.learning_rate, fused=True)
         # The average is copied here, before its original normalises over several processes.
         super().__init__(network, optimiser, recipe.ema_decay)
         share_batch_norm(network, accelerator.device)

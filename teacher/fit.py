@@ -112,13 +112,12 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     ).to(generator.device)
     if config.standardise:
         network.standardise(feature_stds(generator, config.seed))
-    _train(config, generator, network, training, test, labels, folder)
+    figures = _train(config, generator, network, training, test, labels, folder)
     network.fold_scale()
 
     save_sheet(_show(generator, network, test, labels), folder.path / SHEET)
     save_weights(folder.path / WEIGHTS, network.state_dict())
     write_json(folder.path / ARCHITECTURE, architecture_of(network, labels.names, chosen))
-    figures = evaluate_teacher(generator, network, test, labels)
     return Result([WEIGHTS, ARCHITECTURE, SHEET], {kind: figures})
 
 
@@ -130,14 +129,19 @@ def _train(
     test: Annotated,
     labels: LabelSet,
     folder: StageFolder,
-) -> None:
-    """All epochs, with an evaluation and a checkpoint now and then; goes on where it was cut off."""
+) -> dict[str, Any]:
+    """All epochs, with an evaluation and a checkpoint now and then; goes on where it was cut off.
+
+    Returns:
+        The last evaluation, of the finished teacher.
+    """
     optimiser = torch.optim.Adam(
-        teacher.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        teacher.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     checkpoints, first = Checkpoints(folder.checkpoints), 0
+    figures: dict[str, Any] = {}
     if state := checkpoints.newest():
-        first = state["epoch"]
+        first, figures = state["epoch"], state["figures"]
         teacher.load_state_dict(state["teacher"])
         optimiser.load_state_dict(state["optimiser"])
         print(f"teacher: resumed at epoch {first}")
@@ -159,8 +163,9 @@ def _train(
             metrics |= {f"iou/{name}": value for name, value in figures["iou"].items()}
             bar.set_postfix(loss=f"{metrics['loss']:.3f}", miou=f"{figures['miou']:.3f}")
             state = {"teacher": teacher.state_dict(), "optimiser": optimiser.state_dict()}
-            checkpoints.save(done, {"epoch": done, **state})
+            checkpoints.save(done, {"epoch": done, "figures": figures, **state})
         folder.log(done, metrics)
+    return figures
 
 
 def train_epoch(

@@ -125,7 +125,7 @@ def invert(
     state: dict[str, Any] = {"task": task, "done": 0, "seconds": 0.0, "found": {}, "about": {}}
     if checkpoints and (saved := checkpoints.newest()) and saved["task"] == task:
         state = saved
-    step = max(1, sample_batch_size(generator) // 4)  # gradients need room beside the features
+    step = max(1, sample_batch_size(generator) // 2)  # gradients need room beside the features
     batches = chunks(generator, range(state["done"], len(images)), step)
     parts = (images[numbers].to(generator.device) for numbers in batches)
     bar = tqdm(total=len(images), initial=state["done"], desc="invert", unit="img")
