@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch.utils.data import DataLoader, Subset
 
 from common.errors import UserError
@@ -72,3 +73,11 @@ def split(batch: Sample, count: int) -> list[Sample]:
     """A batch in `count` parts."""
     columns = (column.chunk(count) for column in batch)
     return [Sample(*part) for part in zip(*columns, strict=True)]
+
+
+def halved(batch: Sample, step: int) -> Sample:
+    """A batch at half its size: the mean of every four pixels, and the label of one, of each in turn."""
+    height, width = (side // 2 * 2 for side in batch.mask.shape[-2:])
+    image = F.avg_pool2d(batch.image[..., :height, :width].float(), 2).round().to(torch.uint8)
+    corner = (..., slice(step % 2, height, 2), slice(step // 2 % 2, width, 2))
+    return Sample(image, *(column[corner] for column in batch[1:4]), batch.number)

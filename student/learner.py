@@ -14,7 +14,7 @@ from datasets.labels import LabelSet
 from datasets.pseudo_labels import soft_labels
 from datasets.transforms import Sample
 from student.base import Build
-from student.data import split
+from student.data import halved, split
 from student.normalisation import check_batch, check_normalised
 from student.parallel import share_batch_norm, total
 from student.recipe import StudentStage
@@ -62,6 +62,7 @@ class StudentLearner(Learner):
             UserError: there is such a layer.
         """
         processes, device = self.accelerator.num_processes, self.accelerator.device
+        side = side // 2 if self.recipe.half_size_share else side
         check_normalised(self.network, self.recipe, side, processes, device)
 
     def step(self, step: int, batch: Sample) -> tuple[Tensor, Tensor]:
@@ -79,6 +80,8 @@ class StudentLearner(Learner):
             warmup_cosine(recipe.learning_rate, step, recipe.steps, recipe.warmup_steps)
         )
         self.model.train()
+        if step < recipe.half_size_share * recipe.steps:
+            batch = halved(batch, step)
 
         # Backpropagate part by part; processes exchange gradients once, after the last part.
         parts = recipe.grad_accumulation_steps

@@ -174,7 +174,7 @@ def chain_config(folder: Path) -> dict[str, Any]:
         "student": {
             "network": {"encoder": "resnet10t", "levels": 2, "decoder_width": 8, "detail_channels": 4},
             "steps": 12, "batch_size": 8, "val_images": 8, "val_every": 3, "workers": 0,
-            "resolution": SIZE, "precision": "bf16", "lovasz_weight": 0.5,
+            "half_size_share": 0.25, "resolution": SIZE, "precision": "bf16", "lovasz_weight": 0.5,
         },
         "compare": {
             "held_out_images": 20, "timed_images": 3, "shown_images": 2, "inversion_images": 3,

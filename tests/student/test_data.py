@@ -1,11 +1,13 @@
 from typing import Any
 
 import pytest
+import torch
 
 from common.errors import UserError
 from datasets import Dataset
 from datasets.batches import EndlessBatches
-from student.data import batches, split_validation
+from datasets.transforms import Sample
+from student.data import batches, halved, split_validation
 
 
 class Damaged(Dataset[Any]):
@@ -34,3 +36,27 @@ def test_the_last_items_validate() -> None:
     training, validation = split_validation(Numbers(), 2)
     assert [training[i] for i in range(len(training))] == [0, 10, 20, 30, 40]
     assert validation.__getitems__([1, 0]) == [60, 50]
+
+
+def test_a_batch_at_half_its_size() -> None:
+    """Pixels are means; labels are one of four, of each in turn, with the confidence that is theirs."""
+    image = torch.tensor([[0, 4, 9], [8, 12, 9], [9, 9, 9]], dtype=torch.uint8).expand(2, 3, 3, 3)
+    mask = torch.arange(9).view(1, 3, 3).expand(2, 3, 3)
+    batch = Sample(
+        image,
+        mask,
+        mask / 10,
+        mask.to(torch.uint8).unsqueeze(1).expand(2, 4, 3, 3),
+        torch.arange(2),
+    )
+    seen = []
+    for step in range(4):
+        small = halved(batch, step)
+        assert small.image.dtype == torch.uint8 and torch.equal(
+            small.image, torch.full((2, 3, 1, 1), 6)
+        )
+        assert torch.equal(small.confidence, small.mask / 10)
+        assert torch.equal(small.runners_up, small.mask.unsqueeze(1).expand(2, 4, 1, 1))
+        assert torch.equal(small.number, batch.number)
+        seen.append(int(small.mask[0, 0, 0]))
+    assert sorted(seen) == [0, 1, 3, 4]  # the third row and column have no partner

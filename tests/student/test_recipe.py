@@ -23,3 +23,9 @@ def test_counts_below_one_are_refused(option: str) -> None:
     options: dict[str, int] = {option: 0}
     with pytest.raises(UserError, match=rf"student\.{option} is 0"):
         StudentStage(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_of_the_steps_lies_between_none_and_all(share: float) -> None:
+    with pytest.raises(UserError, match=r"student\.half_size_share is"):
+        StudentStage(half_size_share=share)
