@@ -1,6 +1,6 @@
 """Reference networks: the student's network and recipe, trained on other data.
 
-Each is a stage of its own, with as many steps as the student:
+Each is a stage of its own, with as many steps as the student, and all but the first with its batches:
 
 `labels_alone`: on the annotated samples alone. The student's lead over it is what distillation adds.
 `supervised`: on rendered faces with exact masks, an upper bound.
@@ -36,6 +36,7 @@ from student.network import ARCHITECTURE, load_student, predictor
 from student.recipe import StudentStage
 
 _CHUNK = 50  # images
+_COPIES, _FEWEST = 2, 8  # of every annotated sample in a batch; images in it
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,21 @@ def train_labels_alone(config: LabelsAlone, folder: StageFolder) -> Result:
     samples, masks = read_annotated(folder.inputs["annotations"], labels, generator_hash)
     chosen = choose_shots(len(samples), config.shots, config.shots_seed)
     annotated = Exact(TensorDataset(samples.images[chosen], masks[chosen]))
-    return train_network(config.recipe, labels, annotated, annotated, folder)
+    batch = smaller_batch(config.recipe, len(chosen), PartialState().num_processes)
+    recipe = replace(config.recipe, batch_size=batch)
+    return train_network(recipe, labels, annotated, annotated, folder)
+
+
+def smaller_batch(recipe: StudentStage, samples: int, processes: int) -> int:
+    """Images per step that are enough for a few annotated samples.
+
+    The student's batch would show each of three samples ten times, in different augmentations. It is
+    halved as long as it still shows each twice, has eight images, and divides by the processes.
+    """
+    batch, together = recipe.batch_size, processes * recipe.grad_accumulation_steps
+    while batch % (2 * together) == 0 and batch // 2 >= max(_FEWEST, _COPIES * samples):
+        batch //= 2
+    return batch
 
 
 def train_supervised(config: Supervised, folder: StageFolder) -> Result:

@@ -4,10 +4,12 @@ import shutil
 from itertools import combinations
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from common.files import read_json, write_json
+from evaluation.references import smaller_batch
 from evaluation.rows import REFERENCES
 from pipeline.config import Config, Sources
 from pipeline.stages import STAGES
@@ -102,3 +104,22 @@ def test_an_annotator_of_other_classes_is_refused_at_once(
     )  # fmt: skip
     assert "sources.annotator" in message and "hat" in message
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("batch", "samples", "processes", "parts", "smaller"),
+    [
+        (32, 3, 1, 1, 8),
+        (32, 3, 8, 1, 8),
+        (32, 3, 8, 2, 16),  # each of 8 processes takes two parts
+        (32, 1, 1, 1, 8),
+        (32, 30, 1, 1, 32),
+        (48, 5, 1, 1, 12),
+        (9, 1, 1, 1, 9),
+    ],
+)
+def test_few_samples_have_small_batches(
+    batch: int, samples: int, processes: int, parts: int, smaller: int
+) -> None:
+    recipe = StudentStage(batch_size=batch, grad_accumulation_steps=parts)
+    assert smaller_batch(recipe, samples, processes) == smaller
