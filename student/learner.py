@@ -48,7 +48,7 @@ class StudentLearner(Learner):
             },
             {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimiser = torch.optim.AdamW(groups, recipe.learning_rate, fused=True)
+        optimiser = torch.optim.AdamW(groups, recipe.learning_rate)
         # The average is copied here, before its original normalises over several processes.
         super().__init__(network, optimiser, recipe.ema_decay)
         share_batch_norm(network, accelerator.device)
@@ -62,7 +62,6 @@ class StudentLearner(Learner):
             UserError: there is such a layer.
         """
         processes, device = self.accelerator.num_processes, self.accelerator.device
-        side = side // 2 if self.recipe.half_size_share else side
         check_normalised(self.network, self.recipe, side, processes, device)
 
     def step(self, step: int, batch: Sample) -> tuple[Tensor, Tensor]:

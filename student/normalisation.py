@@ -44,12 +44,15 @@ def check_normalised(
     """
     if not takes_single_images(recipe, processes):
         return
+    halved = ""
+    if recipe.half_size_share:
+        side, halved = side // 2, " (half the size, by student.half_size_share)"
     for name, (module, places) in normalised_places(network, side).items():
         images = processes if sees_whole_batch(module, device) else 1
         if places * images == 1:
             raise UserError(
                 f"student.batch_size {recipe.batch_size} gives batch normalisation a single value: the map "
-                f"of {name} has one place for an image of {side} px, and a process takes one image at a "
-                f"time; raise student.batch_size above {recipe.batch_size} (processes x "
+                f"of {name} has one place for an image of {side} px{halved}, and a process takes one image "
+                f"at a time; raise student.batch_size above {recipe.batch_size} (processes x "
                 "student.grad_accumulation_steps), lower student.network.levels, or use larger images."
             )

@@ -136,7 +136,7 @@ def _train(
         The last evaluation, of the finished teacher.
     """
     optimiser = torch.optim.Adam(
-        teacher.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+        teacher.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
     checkpoints, first = Checkpoints(folder.checkpoints), 0
     figures: dict[str, Any] = {}

@@ -129,7 +129,7 @@ def _start_learner(config: InversionEncoderStage, generator: FeatureGenerator) -
                 )
     encoder = encoder.to(generator.device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(
-        encoder.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+        encoder.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
     return Learner(encoder, optimiser, config.ema_decay)
 

@@ -60,6 +60,9 @@ def test_parts_and_processes_count() -> None:
     with pytest.raises(UserError, match="above 4"):
         check_normalised(network(), parts, 32, 1, CPU)
     check_normalised(network(), replace(parts, batch_size=8), 32, 1, CPU)
+    halves = replace(RECIPE, batch_size=1, half_size_share=0.5)
+    with pytest.raises(UserError, match=r"an image of 32 px \(half the size"):
+        check_normalised(network(), halves, 64, 1, CPU)
     # Two processes see two images; the layers that are not shared see one of them each.
     check_normalised(network(), replace(RECIPE, batch_size=2), 32, 2, CPU)
     alone = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(3), nn.Linear(3, 3))
@@ -97,7 +100,7 @@ def test_a_run_is_refused_before_it_begins(chain: Chain, tmp_path: Path) -> None
         assert "batch normalisation a single value" in made.stderr
         assert made.stderr.count("\n") == 1
         assert [*tmp_path.iterdir()] == []
-    shallow = ("--student.network.levels", 4)
+    shallow = ("--student.network.levels", 4, "--student.half_size_share", 0)
     made = run_cli("student", *options, *shallow, "--student.batch_size", 1)
     assert made.returncode == 0, made.stderr
 
