@@ -80,4 +80,5 @@ def halved(batch: Sample, step: int) -> Sample:
     height, width = (side // 2 * 2 for side in batch.mask.shape[-2:])
     image = F.avg_pool2d(batch.image[..., :height, :width].float(), 2).round().to(torch.uint8)
     corner = (..., slice(step % 2, height, 2), slice(step // 2 % 2, width, 2))
-    return Sample(image, *(column[corner] for column in batch[1:4]), batch.number)
+    mask, confidence, runners_up = (column[corner] for column in batch[1:4])
+    return Sample(image, mask, confidence, runners_up, batch.number)
