@@ -7,7 +7,7 @@
 faces', 10,000 pseudo-labels and 1,000 steps of a student without ImageNet's weights: the seconds of every
 stage, and the images per second of the stages `label` and `student`. `student` is a step alone, on one
 batch that lies on the device: in 32-bit floats, in bf16, and compiled. Weights and images change no time.
-The same command goes on where it was cut off.
+The same command skips the stages that are done.
 """
 
 import argparse
@@ -52,9 +52,11 @@ def command(*arguments: object) -> list[str]:
 
 def prepare(out: Path, shape: str) -> Path:
     """A generator of random weights, annotated samples of it, and a config; gives the config."""
+    path = out / "config.yaml"
+    if path.exists():  # written last
+        return path
     torch.manual_seed(0)
-    if not (out / "generator").exists():
-        save_generator(Generator(SHAPES[shape]), out / "generator")
+    save_generator(Generator(SHAPES[shape]), out / "generator")
     size = SHAPES[shape].resolution
     for name, seed, samples in (("train", 0, 3), ("test", 1, 8)):
         subprocess.run(
@@ -79,7 +81,6 @@ def prepare(out: Path, shape: str) -> Path:
     config["label"]["count"] = COUNT
     config["student"] |= {"steps": STEPS, "val_every": STEPS}
     config["student"]["network"]["pretrained"] = False
-    path = out / "config.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path
 
@@ -113,7 +114,7 @@ def student_speeds(recipe: StudentStage, size: int, device: str) -> dict[str, fl
         accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
         way = replace(recipe, precision=precision, compile=compiled)
         learner = StudentLearner(way, FACES, accelerator, build_student)
-        batch = random_batch(recipe.batch_size, size)
+        batch = random_batch(recipe.batch_size, size, accelerator.device)
         for step in range(WARM_UP + TIMED):
             if step == WARM_UP:
                 begun = time.perf_counter()
@@ -123,15 +124,16 @@ def student_speeds(recipe: StudentStage, size: int, device: str) -> dict[str, fl
     return speeds
 
 
-def random_batch(count: int, size: int) -> Sample:
-    """Images and labels without meaning."""
-    return Sample(
+def random_batch(count: int, size: int, device: torch.device) -> Sample:
+    """Images and labels without meaning, on the device."""
+    batch = Sample(
         torch.randint(256, (count, 3, size, size), dtype=torch.uint8),
         torch.randint(len(FACES), (count, size, size)),
         torch.ones(count, size, size),
         torch.empty(count, 0, size, size, dtype=torch.uint8),
         torch.arange(count),
     )
+    return Sample(*(column.to(device) for column in batch))
 
 
 def main() -> None:
