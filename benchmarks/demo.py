@@ -30,11 +30,12 @@ from benchmarks.machine import machine
 from common.files import read_json
 from common.processors import usable_cores
 from common.stage_folder import artifact_hash
-from datasets.annotations import read_annotated
+from datasets.annotations import read_annotated, read_samples
 from datasets.labels import LabelSet
+from evaluation.references import recipe_of, smaller_batch
 from pipeline.config import Config
 from student.network import build_student
-from student.recipe import mixed_precision
+from student.recipe import StudentStage, mixed_precision
 from teacher.fewshot import FewShotCNN
 from teacher.generators.base import channels_of, to_device, with_fresh_noise
 from teacher.generators.inversion_encoder import InversionEncoder
@@ -95,22 +96,49 @@ def label_floor(config: Config) -> float:
 
 
 def student_floor(config: Config) -> float:
-    """The network forward and backward, for every step."""
-    recipe = config.student
+    """The network forward and backward, for every step, and its average forward where that is asked."""
+    return training_floor(config, config.student)
+
+
+def labels_alone_floor(config: Config) -> float:
+    """The same on the annotated samples, in smaller batches."""
+    samples, _ = read_samples(need(config.sources.annotations))
+    recipe = recipe_of(config.student)
+    batch = smaller_batch(recipe, len(samples), processes=1)
+    return training_floor(config, dataclasses.replace(recipe, batch_size=batch))
+
+
+def training_floor(config: Config, recipe: StudentStage) -> float:
+    """Forward and backward passes of all steps of a student, those at half the size and the others."""
     side = load_generator(need(config.sources.generator), _CPU).resolution
     network = build_student(recipe.network, len(label_set(config)))
     network.to(memory_format=torch.channels_last)
-    images = torch.randint(256, (recipe.batch_size, 3, side, side), dtype=torch.uint8)
-    images = images.to(memory_format=torch.channels_last)
-    target = torch.zeros(recipe.batch_size, side, side, dtype=torch.int64)
     bf16 = mixed_precision(recipe) == "bf16"
 
-    def once() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = network(images)
-        F.cross_entropy(logits.float(), target).backward()
+    def pass_at(size: int, backward: bool) -> Callable[[], None]:
+        images = torch.randint(256, (recipe.batch_size, 3, size, size), dtype=torch.uint8)
+        images = images.to(memory_format=torch.channels_last)
+        target = torch.zeros(recipe.batch_size, size, size, dtype=torch.int64)
 
-    return mean_seconds(once) * recipe.steps
+        def once() -> None:
+            with (
+                torch.set_grad_enabled(backward),
+                torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+            ):
+                logits = network(images)
+            if backward:
+                F.cross_entropy(logits.float(), target).backward()
+
+        return once
+
+    halved = round(recipe.half_size_share * recipe.steps)
+    seconds = (recipe.steps - halved) * mean_seconds(pass_at(side, backward=True))
+    if halved:
+        seconds += halved * mean_seconds(pass_at(side // 2, backward=True))
+    if recipe.own_answer.is_asked:
+        asked = max(0, recipe.steps - recipe.own_answer.after)
+        seconds += asked * mean_seconds(pass_at(side, backward=False))
+    return seconds
 
 
 def inversion_encoder_floor(config: Config) -> float:
@@ -135,7 +163,7 @@ FLOORS: dict[str, Floor] = {
     "label": label_floor,
     "student": student_floor,
     "inversion_encoder": inversion_encoder_floor,
-    "labels_alone": student_floor,
+    "labels_alone": labels_alone_floor,
 }
 
 
