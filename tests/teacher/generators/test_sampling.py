@@ -11,11 +11,12 @@ from common.errors import UserError
 from common.stage_folder import artifact_hash
 from datasets.annotations import INDEX, LATENTS, read_annotated
 from datasets.labels import LabelSet
+from teacher.generators import choosing
 from teacher.generators.base import Latents, noise_names
 from teacher.generators.choosing import choose_samples
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import draw, feature_stds, latents_of_seed, to_uint8
-from tests.conftest import Chain, run_cli
+from tests.conftest import ROOT, Chain, run_cli
 
 
 def test_a_sample_depends_on_seed_and_index_alone(chain: Chain) -> None:
@@ -85,17 +86,25 @@ def test_the_choice_prefers_the_many_over_the_odd(chain: Chain) -> None:
     assert 5 not in choose_samples(generator, latents, list(range(24)), 2, parts=6)
 
 
-def test_wide_features_are_chosen_from_by_a_projection(
-    chain: Chain, monkeypatch: pytest.MonkeyPatch
+def test_wide_features_are_projected_so_that_distances_stay(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Thousands of channels shrink to a few dimensions, and the choice stays much the same."""
-    generator = load_generator(chain.generator)
-    latents, numbers = latents_of_seed(generator, 0, 1.0), list(range(100, 140))
-    whole = choose_samples(generator, latents, numbers, 6, parts=6)
-    monkeypatch.setattr("teacher.generators.choosing._PROJECTED", 6)  # of 16 channels
-    projected = choose_samples(generator, latents, numbers, 6, parts=6)
-    assert set(whole) <= set(numbers) and set(projected) <= set(numbers)
-    assert len(set(whole) & set(projected)) >= 2
+    """Thousands of channels shrink to a few dimensions, and pixels are as near to each other as before."""
+    generator = load_generator(ROOT / "assets/faces64/generator")
+    latents, numbers = latents_of_seed(generator, 0, 1.0), list(range(4))
+    distances = []
+    for dimensions in (128, 64):  # of 224 channels, which are projected to fewer than half of them
+        monkeypatch.setattr(choosing, "_PROJECTED", dimensions)
+        pixels = choosing._pixel_features(generator, latents, numbers).flatten(0, 1)[::11]
+        if dimensions == 128:
+            assert pixels.shape[1] == 224
+            pixels = pixels / pixels.std(0)
+        else:
+            assert pixels.shape[1] == 64
+        distances.append(torch.pdist(pixels))
+    assert float(torch.corrcoef(torch.stack(distances))[0, 1]) > 0.9
+    monkeypatch.setattr(choosing, "_PROJECTED", 8)
+    assert len(set(choose_samples(generator, latents, numbers, 3, parts=6))) == 3
 
 
 def test_broken_generators_are_named(tmp_path: Path, chain: Chain) -> None:
