@@ -5,8 +5,10 @@ import os
 import re
 import sys
 from argparse import SUPPRESS, Action, ArgumentError, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,17 +19,22 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from common.errors import UserError
 from common.options import read_numbers
 from common.processors import use_threads
+from datasets.labels import LabelSet
 from pipeline.config import Config, smoke
 from pipeline.config_files import check_values, explain, read_config_files
 from pipeline.inputs import need, resolve
 from pipeline.precision import follow_launcher
 from pipeline.renamed import refuse_old_names
+from pipeline.rounds import IN_ROUNDS, Step, round_config, steps_of
 from pipeline.run import distill, print_plan, run_stage
 from pipeline.stages import STAGES
 from pipeline.study import run_study
-from student.network import load_maps
+from student.network import load_maps, load_probabilities
 from student.recipe import launched_precision
 from teacher.annotate import AnnotateOptions, annotate
+from teacher.consensus import open_disagreement
+from teacher.generators.base import FeatureGenerator
+from teacher.generators.choosing import SampleScore
 from teacher.generators.convert import ConvertOptions, convert
 from teacher.generators.sample import SampleOptions, sample
 
@@ -56,7 +63,7 @@ TOOLS = {
     ),
     "sample": Command(
         "Draw samples of a generator, to look at or to annotate.",
-        ("sources.generator",),
+        ("sources.generator", "sources.labels", "sources.teacher", "sources.student"),
         "--generator assets/faces64/generator --count 300 --choose 3 --out data/samples",
         SampleOptions,
     ),
@@ -67,7 +74,7 @@ TOOLS = {
     ),
 }  # fmt: skip
 COMMANDS = {
-    "distill": Command("Run all stages in order.", ("sources", *STAGES)),
+    "distill": Command("Run all stages in order.", ("sources", *STAGES, "rounds")),
     **{name: Command(stage.help, stage.options) for name, stage in STAGES.items()},
     **TOOLS,
 }
@@ -186,18 +193,35 @@ def use_tool(name: str, config: Config, options: Any) -> None:
     inputs = resolve(config)
     generator, labels = (need(inputs, key).path for key in ("generator", "labels"))
     if name == "sample":
-        sample(generator, options)
+        sample(generator, options, _score(config) if options.choose_by == "disagreement" else None)
     else:
         annotate(generator, labels, options, load_maps)
+
+
+def _score(config: Config) -> Callable[[FeatureGenerator], SampleScore]:
+    """Opens what says how much the two models differ that the config goes on from."""
+    sources = config.sources
+    if not sources.teacher or not sources.student:
+        raise UserError(
+            "--choose_by disagreement compares two models: name finished folders by --sources.teacher and "
+            "--sources.student."
+        )
+    labels = LabelSet.load(sources.labels)
+    return partial(
+        open_disagreement, sources.teacher, sources.student, labels, open_student=load_probabilities
+    )
 
 
 def use_stages(command: str, config: Config, values: Namespace) -> None:
     """Run one stage, all of them, or a study of whole runs."""
     if values.smoke:
         config = smoke(config)
+    if command in IN_ROUNDS:
+        config = round_config(config, 1)
     if values.dry_run:
-        chain = [name for name, stage in STAGES.items() if stage.skip(config) is None]
-        print_plan([command] if command in STAGES else chain, config)
+        chain = steps_of(config, list(STAGES))
+        wanted = [step for step in chain if STAGES[step.stage].skip(step.config) is None]
+        print_plan([Step(command, config)] if command in STAGES else wanted, config)
     elif command == "compare" and (values.repeat or values.shots):
         shots = read_numbers(values.shots, "--shots") if values.shots else []
         run_study(config, values.repeat or 1, shots)

@@ -33,7 +33,8 @@ from teacher.fewshot import FewShotCNN, FewShotConfig
 from teacher.generators.base import channels_of
 from teacher.generators.stylegan2.network import Generator, GeneratorConfig
 from teacher.hypercolumn import HypercolumnConv, upsample
-from teacher.label import Labeller, LabelStage, produce
+from teacher.label import produce
+from teacher.labeller import Labeller, LabelStage
 
 SHAPES = {
     "ffhq256": GeneratorConfig((512, 512, 512, 512, 512, 256, 128), 512, mapping_layers=8),

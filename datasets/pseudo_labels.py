@@ -3,7 +3,8 @@
 For sample i a shard holds `images/i.png`, `masks/i.png` (palette) and `confidence/i.png` (grey, 255 =
 certain), not compressed again. With soft labels there is also `runners_up/i.png` (grey: the second most
 probable class of every pixel, below it its probability, and so on). `scores.json` holds the uncertainty of
-each image as a whole. Shards are written whole or not at all; equal contents give equal bytes.
+each image as a whole; `agreement.json`, where teacher and student labelled together, the share of its
+pixels on which they agreed. Shards are written whole or not at all; equal contents give equal bytes.
 """
 
 import io
@@ -25,7 +26,7 @@ from datasets import Dataset
 from datasets.labels import LabelSet
 
 INDEX = "pseudo_labels.json"
-_SCORES = "scores.json"
+SCORES, AGREEMENT = "scores.json", "agreement.json"
 _OPEN = 512  # files that a reader keeps open; systems often allow a process a thousand
 _MOST = 10_000_000  # samples that an index may claim
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time, so that equal contents give equal bytes
@@ -75,19 +76,27 @@ def shard_name(number: int) -> str:
 
 
 class Encoded(NamedTuple):
-    """A sample as a shard holds it: contents of its files by name, and its uncertainty."""
+    """A sample as a shard holds it: contents of its files by name, its uncertainty and agreement."""
 
     files: dict[str, bytes]
     score: float
+    agreement: float | None = None
 
 
-def encode(number: int, sample: Labelled, score: float, labels: LabelSet) -> Encoded:
+def encode(
+    number: int,
+    sample: Labelled,
+    score: float,
+    labels: LabelSet,
+    agreement: float | None = None,
+) -> Encoded:
     """Encode a sample as PNG files.
 
     Args:
         number: its number, which names the files.
         score: its uncertainty.
         labels: label set, for the palette of the mask.
+        agreement: share of its pixels on which teacher and student agree; none without a student.
     """
     images = {
         "images": Image.fromarray(sample.image.permute(1, 2, 0).numpy()),
@@ -101,24 +110,31 @@ def encode(number: int, sample: Labelled, score: float, labels: LabelSet) -> Enc
         buffer = io.BytesIO()
         image.save(buffer, format="PNG", compress_level=1)
         files[f"{kind}/{number:07d}.png"] = buffer.getvalue()
-    return Encoded(files, score)
+    return Encoded(files, score, agreement)
 
 
 def write_shard(path: Path, samples: Sequence[Encoded]) -> None:
     """Write samples as one shard."""
-    scores = json.dumps([round(sample.score, 6) for sample in samples]).encode()
+    of_all = {SCORES: _numbers([sample.score for sample in samples])}
+    agreement = [sample.agreement for sample in samples if sample.agreement is not None]
+    if agreement:
+        of_all[AGREEMENT] = _numbers(agreement)
     with atomic_write(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as shard:
-        for sample in [*samples, Encoded({_SCORES: scores}, 0.0)]:
+        for sample in [*samples, Encoded(of_all, 0.0)]:
             for name, content in sample.files.items():
                 shard.writestr(zipfile.ZipInfo(name, date_time=_EPOCH), content)
 
 
-def read_scores(folder: Path, shards: int) -> list[float]:
-    """The uncertainty of every sample of the first `shards` shards."""
+def _numbers(values: Sequence[float]) -> bytes:
+    return json.dumps([round(value, 6) for value in values]).encode()
+
+
+def read_scores(folder: Path, shards: int, file: str = SCORES) -> list[float]:
+    """The uncertainty of every sample of the first `shards` shards, or what another such file says."""
     scores = []
     for number in range(shards):
         with zipfile.ZipFile(folder / shard_name(number)) as shard:
-            scores += json.loads(shard.read(_SCORES))
+            scores += json.loads(shard.read(file))
     return scores
 
 
@@ -171,7 +187,8 @@ class PseudoLabels(Dataset[Any]):
         expected = min(self.per_shard, self.count - number * self.per_shard)
         try:
             with zipfile.ZipFile(path) as shard:
-                found = len(shard.namelist())
+                names = shard.namelist()
+                found = len(names) - (AGREEMENT in names)
         except Exception as error:  # zipfile raises anything on damaged files
             raise UserError(
                 f"{path} is damaged or missing ({brief(error)}): delete it and the folder's manifest.json, "

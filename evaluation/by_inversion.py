@@ -17,10 +17,10 @@ from evaluation.predictions import SetPredictions
 from evaluation.report import INVERSION_SHEET
 from evaluation.rows import STUDENT, TEACHER_BY_INVERSION
 from student.network import load_maps
-from teacher.fit import predict_samples
 from teacher.generators.image_distance import FeatureMaps
 from teacher.generators.inversion import Guess, invert
 from teacher.generators.inversion_encoder import load_inversion_encoder
+from teacher.predict import predict_samples
 
 
 class TeacherByInversion:

@@ -7,6 +7,7 @@ table of their own, so that all rows of a table are about the same images.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from accelerate import PartialState
@@ -25,10 +26,12 @@ from evaluation.pages import REPORT
 from evaluation.predictions import PredictIndices, SetPredictions, hardware, predict_set
 from evaluation.report import INVERSION_SHEET, write_report
 from evaluation.report_images import draw_comparison
+from evaluation.rounds import read_rounds, rounds_table
 from evaluation.rows import GENERATED, HELD_OUT, INVERTED, TEACHER
 from evaluation.scoring import score
-from evaluation.tables import print_comparison
-from teacher.fit import predict_samples
+from evaluation.tables import print_comparison, print_table
+from teacher.fewshot import FewShotCNN
+from teacher.predict import predict_samples
 
 RESULT = "comparison.json"
 SHEET = "comparison.png"
@@ -65,11 +68,15 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
         "hashes": model_hashes(loaded, folder),
         "test_sets": {name: score(some, loaded.labels) for name, some in sets.items()},
     }
+    if rounds := read_rounds(folder.inputs):
+        result["rounds"] = rounds
     write_json(folder.path / RESULT, result)
     sheet = draw_comparison(sets, loaded.labels, settings.shown_images)
     save_sheet(sheet, folder.path / SHEET)
     write_report(folder, result, sets, loaded.labels)
     print_comparison(result)
+    if rounds:
+        print_table(rounds_table(rounds))
     return _stage_result(folder, result)
 
 
@@ -81,10 +88,14 @@ def _test_sets(
     if path := folder.inputs.get("test_annotations"):
         samples, masks = read_annotated(path, labels, loaded.generator_hash)
 
-        def from_features(indices: list[int]) -> Tensor:
-            return predict_samples(generator, loaded.teacher, samples.take(indices))
+        def from_features(teacher: FewShotCNN, indices: list[int]) -> Tensor:
+            return predict_samples(generator, teacher, samples.take(indices))
 
-        yield GENERATED, Truth(samples.images, masks, {}), {TEACHER: from_features}
+        teachers = {TEACHER: loaded.teacher, **loaded.earlier_teachers}
+        rows: dict[str, PredictIndices] = {
+            name: partial(from_features, teacher) for name, teacher in teachers.items()
+        }
+        yield GENERATED, Truth(samples.images, masks, {}), rows
     if count := config.settings.held_out_images:
         seed = config.settings.held_out_seed
         faces = RenderedFaces(seed, count, generator.resolution, labels=labels)

@@ -18,7 +18,7 @@ from common.seeding import seed_everything
 from datasets.labels import LabelSet
 from student.network import Predict
 from teacher.fewshot import FewShotCNN
-from teacher.fit import TeacherStage, train_epoch
+from teacher.fit import Shot, TeacherStage, train_epoch
 from teacher.generators.image_distance import FeatureMaps
 
 
@@ -79,7 +79,7 @@ def fit_frozen_features(
     for epoch in tqdm(range(recipe.epochs), desc="frozen_features", unit="epoch"):
         seed_everything(recipe.seed, epoch)
         order = torch.randperm(len(images)).tolist()
-        shots = ((per_image[i], masks[[i]]) for i in order)
+        shots = (Shot(per_image[i], masks[[i]]) for i in order)
         train_epoch(head, optimiser, recipe, epoch, shots, labels.ignore_index)
     head.fold_scale()
     head.eval()

@@ -14,7 +14,15 @@ from evaluation.colour_only import fit_colour_only
 from evaluation.frozen_features import fit_frozen_features
 from evaluation.options import CompareStage
 from evaluation.rivals import RIVAL, open_rival
-from evaluation.rows import COLOUR_ONLY, EXPORTED, FROZEN_FEATURES, REFERENCES, STUDENT
+from evaluation.rows import (
+    COLOUR_ONLY,
+    EXPORTED,
+    FROZEN_FEATURES,
+    REFERENCES,
+    STUDENT,
+    TEACHER,
+    earlier_rounds,
+)
 from student.base import Student
 from student.export.formats.onnx import onnx_predictor
 from student.export.stage import MODEL
@@ -34,15 +42,18 @@ class Loaded:
         generator: what the teacher gets its features from.
         generator_hash: hash of its artefact.
         teacher: fitted to its features.
+        earlier_teachers: those of the rounds before, by the name of their row.
         samples: the annotated samples that the teacher was trained on.
         masks: of these samples, uint8 [N, R, R].
-        students: the student and the reference networks by the name of their row.
+        students: the student, those of the rounds before and the reference networks, by the name of their
+            row.
     """
 
     labels: LabelSet
     generator: FeatureGenerator
     generator_hash: str
     teacher: FewShotCNN
+    earlier_teachers: Mapping[str, FewShotCNN]
     samples: Samples
     masks: Tensor
     students: Mapping[str, Student]
@@ -65,11 +76,15 @@ def load_run(folder: StageFolder) -> Loaded:
         generator,
         generator_hash,
         load_teacher(inputs["teacher"], generator, labels.names),
+        {
+            name: load_teacher(inputs[name], generator, labels.names)
+            for name in earlier_rounds(TEACHER, inputs)
+        },
         samples.take(trained_on),
         masks[trained_on],
         {
             name: load_student(inputs[name])[0].to(device)
-            for name in (STUDENT, *REFERENCES)
+            for name in (STUDENT, *earlier_rounds(STUDENT, inputs), *REFERENCES)
             if name in inputs
         },
     )

@@ -82,6 +82,7 @@ def recipe_of(student: StudentStage) -> StudentStage:
     return replace(
         student, source="faces", faces=default.faces, resolution=default.resolution,
         targets=default.targets, temperature=default.temperature,
+        own_answer=default.own_answer,
     )  # fmt: skip
 
 

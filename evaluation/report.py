@@ -17,6 +17,7 @@ from evaluation.charts import class_iou_bars, speed_chart, training_curve
 from evaluation.pages import REPORT, write_page
 from evaluation.predictions import SetPredictions
 from evaluation.report_images import file_data_url, ranked_images
+from evaluation.rounds import rounds_table
 from evaluation.rows import EXPORTED, INVERTED, STUDENT, TEACHER_BY_INVERSION, TEACHERS
 from evaluation.tables import comparison_table, legend
 
@@ -48,6 +49,7 @@ def write_report(
         labels=labels,
         headline=_headline(result),
         legend=legend(),
+        rounds=rounds_table(result["rounds"]) if "rounds" in result else None,
         tests=[_section(name, folder, result, sets, labels) for name in result["test_sets"]],
         speed=speed_chart(*most_models),
         curves={name: training_curve(log) for name, log in logs.items() if log},

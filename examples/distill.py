@@ -22,7 +22,8 @@ from student.fit import fit_student
 from student.predict.segmenter import Segmenter
 from student.recipe import StudentStage, StudentTraining
 from teacher.fit import TeacherStage, fit_teacher
-from teacher.label import LabelStage, label_samples
+from teacher.label import label_samples
+from teacher.labeller import LabelStage
 
 FACES = Path("assets/faces64")
 LABELS = Path("configs/labels/face8.yaml")

@@ -18,6 +18,7 @@ from student.export.stage import add_page, has_page
 from student.export.web.runtime import fetch_runtime
 from student.network import build_student, load_maps
 from student.normalisation import check_batch, check_normalised, takes_single_images
+from student.rounds import start_weights
 from teacher.generators.registry import load_generator
 
 
@@ -30,6 +31,9 @@ def check_student(config: Config) -> None:
         )
     state, recipe = PartialState(), config.student
     check_batch(recipe, state.num_processes)
+    if (before := config.sources.student) and config.rounds.student.from_weights:
+        classes = len(LabelSet.load(config.sources.labels))
+        start_weights(before, recipe, classes, _resolution(config))
     if takes_single_images(recipe, state.num_processes):
         classes, side = len(LabelSet.load(config.sources.labels)), _resolution(config)
         network = build_student(replace(recipe.network, pretrained=False), classes, side)
@@ -38,7 +42,7 @@ def check_student(config: Config) -> None:
 
 def check_export(config: Config) -> None:
     """A student that is not trained yet can be exported, and its page can be made."""
-    if not (config.run.dir / "student" / CONFIG).exists():
+    if not (resolve(config)["student"].path / CONFIG).exists():
         classes = len(LabelSet.load(config.sources.labels))
         check_exportable(config.student.network, classes, _resolution(config))
     if config.export.web and PartialState().is_main_process:

@@ -3,14 +3,18 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from common.errors import UserError
+from common.options import require_counts
 from datasets.test_sets import TestSet
 from evaluation.options import CompareStage
 from student.export.stage import ExportStage
-from student.recipe import StudentStage
+from student.recipe import GoingOn, StudentStage
+from teacher.consensus import Consensus
 from teacher.fit import TeacherStage
 from teacher.generators.inversion_encoder_training import InversionEncoderStage
 from teacher.generators.stylegan2.options import GeneratorStage
-from teacher.label import LabelStage
+from teacher.labeller import LabelStage
+from teacher.relearn import Relearning
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,10 @@ class Sources:
         labels: label set, a YAML file of names and colours.
         generator: finished generator folder, or a checkpoint file of another system; none to train one
             in the run's stage `generator`.
-        photographs: folder or zip file of photographs that the stage `generator` learns from; none for
-            rendered faces.
+        photographs: folder or zip file of photographs that the stage `generator` and, without masks, the
+            student learn from; none for rendered faces.
+        teacher: finished teacher folder to go on from, as in a later round; with `student`.
+        student: finished student folder to go on from, as in a later round; with `teacher`.
         annotations: folder of annotated samples that the teacher learns from.
         test_annotations: folder of annotated samples for evaluation; a run does without them.
         annotator: finished student folder, better than the teacher, that labels the images of the
@@ -50,11 +56,40 @@ class Sources:
     labels: Path = Path("configs/labels/face8.yaml")
     generator: Path | None = None
     photographs: Path | None = None
+    teacher: Path | None = None
+    student: Path | None = None
     annotations: Path | None = None
     test_annotations: Path | None = None
     annotator: Path | None = None
     test_sets: dict[str, TestSet] = field(default_factory=dict)
     rivals: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if bool(self.teacher) != bool(self.student):
+            raise UserError(
+                "a later round goes on from both sources.teacher and sources.student; name both or neither."
+            )
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How often teacher and student teach each other, and how.
+
+    Args:
+        count: number of rounds; 1 for a teacher that teaches a student, once. In a later round the teacher
+            learns from the student, both label new samples together, and the student goes on from there.
+        consensus: how the answers of teacher and student are joined.
+        teacher: how the teacher of a later round learns from the joined answers.
+        student: how the student of a later round goes on.
+    """
+
+    count: int = 1
+    consensus: Consensus = field(default_factory=Consensus)
+    teacher: Relearning = field(default_factory=Relearning)
+    student: GoingOn = field(default_factory=GoingOn)
+
+    def __post_init__(self) -> None:
+        require_counts("rounds", self, "count")
 
 
 @dataclass(frozen=True)
@@ -68,6 +103,7 @@ class Config:
         teacher: stage teacher, FewShotCNN on the generator's features
         label: stage label, thousands of pseudo-labelled samples
         student: stage student, the image segmenter
+        rounds: how often teacher and student teach each other, and how
         inversion_encoder: stage inversion_encoder, a start for inversions
         compare: stage compare, teacher against student
         export: stage export, files that run the student elsewhere
@@ -79,6 +115,7 @@ class Config:
     teacher: TeacherStage = field(default_factory=TeacherStage)
     label: LabelStage = field(default_factory=LabelStage)
     student: StudentStage = field(default_factory=StudentStage)
+    rounds: Rounds = field(default_factory=Rounds)
     inversion_encoder: InversionEncoderStage = field(default_factory=InversionEncoderStage)
     compare: CompareStage = field(default_factory=CompareStage)
     export: ExportStage = field(default_factory=ExportStage)
@@ -107,11 +144,16 @@ class Config:
 def smoke(config: Config) -> Config:
     """The same run with every stage cut to about a minute: does it hold together?"""
     generator, label, student = config.generator, config.label, config.student
-    encoder, compare = config.inversion_encoder, config.compare
+    encoder, compare, rounds = config.inversion_encoder, config.compare, config.rounds
     return replace(
         config,
         generator=replace(generator, images=4 * generator.batch_size),
         teacher=replace(config.teacher, epochs=min(config.teacher.epochs, 2)),
+        rounds=replace(
+            config.rounds,
+            teacher=replace(rounds.teacher, epochs=min(rounds.teacher.epochs, 1)),
+            student=replace(rounds.student, steps=4),
+        ),
         label=replace(label, count=min(label.count, 12), shard_size=4, batch_size=2),
         student=replace(
             student,
@@ -120,6 +162,9 @@ def smoke(config: Config) -> Config:
             val_images=4,
             val_every=2,
             faces=min(student.faces, 16),
+            own_answer=replace(
+                student.own_answer, unlabelled_faces=16, unlabelled_batch=4, after=2
+            ),
             workers=0,
             network=replace(student.network, pretrained=False),
         ),

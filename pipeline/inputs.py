@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from common.errors import UserError
 from evaluation.rivals import RIVAL
+from evaluation.rows import STUDENT, TEACHER, of_round
 from pipeline.config import Config
 
 # What the stages of a run make, by the name of the input that it is for others.
@@ -22,19 +23,38 @@ MAKERS = {
 }
 
 
+# What every round makes anew; what comes after the rounds reads the last one's.
+_OF_ROUNDS = ("teacher", "pseudo_labels", "student")
+
+
 class Input(NamedTuple):
-    """Where an input lies, and the stage of the run that makes it; none for what the run is given."""
+    """An input of a stage.
+
+    Attributes:
+        path: where it lies.
+        maker: the stage of the run that makes it; none for what the run is given.
+        round: the round that makes it; 0 where all rounds share it.
+    """
 
     path: Path
     maker: str | None = None
+    round: int = 0
 
 
 def resolve(config: Config) -> dict[str, Input]:
     """All inputs that the config has, by name; the same for every stage."""
     made = {name: Input(config.run.dir / stage, stage) for name, stage in MAKERS.items()}
+    count = config.rounds.count
+    for name in _OF_ROUNDS if count > 1 else ():
+        made[name] = _of_round(config, MAKERS[name], count)
+    for number in range(1, count):
+        for name in (TEACHER, STUDENT):
+            made[of_round(name, number)] = _of_round(config, name, number)
     sources = config.sources
     single = ("labels", "generator", "photographs", "annotations", "test_annotations", "annotator")
     given = {name: path for name in single if (path := getattr(sources, name))}
+    before = {"teacher_before": sources.teacher, "student_before": sources.student}
+    given |= {name: path for name, path in before.items() if path}
     given |= {
         f"{name}.{part}": path
         for name, test_set in sources.test_sets.items()
@@ -43,6 +63,15 @@ def resolve(config: Config) -> dict[str, Input]:
     given |= {RIVAL + name: path for name, path in sources.rivals.items()}
     given |= config.compare.folders
     return made | {name: Input(path) for name, path in given.items()}
+
+
+def round_folder(run: Path, number: int) -> Path:
+    """Where the stages of a round write, from 1; the first one's folders lie in the run's own."""
+    return run if number == 1 else run / f"round-{number}"
+
+
+def _of_round(config: Config, stage: str, number: int) -> Input:
+    return Input(round_folder(config.run.dir, number) / stage, stage, number)
 
 
 def need(inputs: Mapping[str, Input], name: str) -> Input:

@@ -11,6 +11,7 @@ from common.files import read_fields
 from common.stage_folder import CONFIG, MANIFEST, StageFolder, artifact_hash, plain, read_manifest
 from pipeline.config import Config
 from pipeline.inputs import Input, need, resolve
+from pipeline.rounds import Step, round_config, steps_of
 from pipeline.stages import STAGES
 
 
@@ -18,7 +19,7 @@ def run_stage(name: str, config: Config, checked: bool = False) -> None:
     """Run one stage, unless it is done already.
 
     Args:
-        checked: whether `check_stages` has seen it with this config.
+        checked: whether `check_steps` has seen it with this config.
 
     Raises:
         UserError: an input is not finished, or the stage's folder was made with another config.
@@ -33,7 +34,7 @@ def run_stage(name: str, config: Config, checked: bool = False) -> None:
         state.print(f"{name}: done already in {folder.path}, nothing to do")
     else:
         if not checked:
-            check_stages([name], config)
+            check_steps([Step(name, config)])
         state.print(f"{name}: writing to {folder.path}")
         folder.begin()
         folder.finish(stage.run(stage.config(config), folder))
@@ -44,13 +45,14 @@ def run_stage(name: str, config: Config, checked: bool = False) -> None:
 
 
 def distill(config: Config) -> None:
-    """Run all stages in order, but those that the config has no need of."""
-    left_out = {name: stage.skip(config) for name, stage in STAGES.items()}
-    # What can be said now is not said after hours of work.
-    check_stages([name for name, why in left_out.items() if why is None], config)
-    for name, why in left_out.items():
-        if why is None:
-            run_stage(name, config, checked=True)
+    """Run all stages in order, in as many rounds as the config asks, but those that it has no need of."""
+    steps = steps_of(config, list(STAGES))
+    # What can be said now is not said after hours of work. Later rounds read only what is made by then.
+    here = [step for step in steps if step.config.run.dir == config.run.dir]
+    check_steps([step for step in here if STAGES[step.stage].skip(step.config) is None])
+    for name, of_round in steps:
+        if (why := STAGES[name].skip(of_round)) is None:
+            run_stage(name, of_round, checked=True)
         elif why:
             PartialState().print(f"{name}: {why}")
 
@@ -74,20 +76,20 @@ def open_folder(name: str, config: Config, remedy: str | None = None) -> StageFo
     return StageFolder(path, name, asked, paths, config.run.overwrite)
 
 
-def check_stages(names: Sequence[str], config: Config) -> None:
+def check_steps(steps: Sequence[Step]) -> None:
     """Refuse what could only fail in these stages; what is seen soonest first.
 
     Raises:
         UserError: an option is wrong, or what comes from outside of the run is not there.
     """
-    for name in names:
+    for name, config in steps:
         STAGES[name].config(config)
         for found in stage_inputs(name, config).values():
             if not found.maker and not found.path.exists():
                 raise UserError(
                     f"{found.path} does not exist; check the option or the config that names it."
                 )
-    for name in names:
+    for name, config in steps:
         STAGES[name].check(config)
 
 
@@ -98,15 +100,18 @@ def _check_made(name: str, found: Input, config: Config) -> None:
         UserError: it is not finished; it was made from what has changed since; or it is a reference that
             was trained otherwise than this config asks.
     """
-    path, maker = found
+    path, maker, number = found
     if maker is None:
         return
+    if number:
+        config = round_config(config, number)
+    command = "distill" if number > 1 else maker
     if not (path / MANIFEST).exists():
         raise UserError(
-            f"the stage `{name}` needs {path}, which is not finished: run `train.py {maker}` "
+            f"the stage `{name}` needs {path}, which is not finished: run `train.py {command}` "
             "with the same config first, or `train.py distill` for all stages."
         )
-    remedy = f"run `train.py {maker} --run.overwrite true` with this config, or `distill` with it"
+    remedy = f"run `train.py {command} --run.overwrite true` with this config, or `distill` with it"
     inputs = resolve(config)
     made = read_fields(path / CONFIG, {"inputs": dict}, remedy)
     for key, hash_then in made["inputs"].items():
@@ -127,11 +132,11 @@ def _has_hash(path: Path, known: str) -> bool:
         return True
 
 
-def print_plan(names: Sequence[str], config: Config) -> None:
+def print_plan(steps: Sequence[Step], config: Config) -> None:
     """Print the resolved config, and what each stage would read and write."""
     print(json.dumps(plain(config), indent=2))
-    for name in names:
-        STAGES[name].config(config)  # refuses what is wrong in it
-        reads = [str(found.path) for found in stage_inputs(name, config).values()]
+    for name, of_round in steps:
+        STAGES[name].config(of_round)  # refuses what is wrong in it
+        reads = [str(found.path) for found in stage_inputs(name, of_round).values()]
         print(f"{name}: reads {', '.join(reads) or 'nothing'}")
-        print(f"{' ' * len(name)}  writes {config.run.dir / name}: {STAGES[name].writes}")
+        print(f"{' ' * len(name)}  writes {of_round.run.dir / name}: {STAGES[name].writes}")

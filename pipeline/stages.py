@@ -4,15 +4,12 @@ Stages know nothing of each other; `run.py` gives them what the ones before have
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from common.errors import UserError
-from common.files import read_fields
-from common.stage_folder import CONFIG, MANIFEST, Result, StageFolder
+from common.stage_folder import Result, StageFolder
 from evaluation.compare import compare
-from evaluation.options import Comparison
 from evaluation.references import (
     LabelsAlone,
     Supervised,
@@ -21,19 +18,17 @@ from evaluation.references import (
     train_perfect_teacher,
     train_supervised,
 )
-from evaluation.rivals import RIVAL
-from pipeline import checks
+from pipeline import checks, depends
 from pipeline.config import Config
-from pipeline.inputs import resolve
-from student.export.stage import ExportJob, export_student
+from student.export.stage import export_student
 from student.fit import fit_student
-from student.network import load_embedding
-from student.recipe import StudentTraining
-from teacher.fit import fit_teacher
+from student.network import load_embedding, load_probabilities
+from teacher.fit import TeacherStage, fit_teacher
 from teacher.generators.inversion_encoder_training import train_inversion_encoder
 from teacher.generators.stylegan2.training import train_generator
 from teacher.label import label_samples
 from teacher.online import open_online_samples
+from teacher.relearn import TeacherAgain, fit_teacher_again
 
 
 @dataclass(frozen=True)
@@ -65,65 +60,6 @@ class Stage:
     exact: bool = False
 
 
-def _optional(config: Config, *names: str) -> tuple[str, ...]:
-    """Those of the inputs that the config names."""
-    return tuple(name for name in names if getattr(config.sources, name))
-
-
-# What a student reads beside the label set, by its source.
-_STUDENT_INPUTS: dict[str, tuple[str, ...]] = {
-    "pseudo_labels": ("pseudo_labels",),
-    "online": ("generator", "teacher"),
-    "faces": (),
-}
-
-
-def _student_config(config: Config) -> StudentTraining:
-    online = config.label if config.student.source == "online" else None
-    return StudentTraining(config.student, online)
-
-
-def _trained_source(config: Config) -> str:
-    """The source that the run's student was trained on; before that, the one that it will have."""
-    path = config.run.dir / "student" / CONFIG
-    if not path.exists():
-        return config.student.source
-    remedy = "train the student again"
-    recipe = read_fields(path, {"config": dict}, remedy)["config"].get("recipe")
-    source = recipe.get("source") if isinstance(recipe, dict) else None
-    if source not in _STUDENT_INPUTS:
-        raise UserError(f"{path} does not say what the student was trained on; {remedy}.")
-    return str(source)
-
-
-def _export_config(config: Config) -> ExportJob:
-    """The page is left out: with or without it the student is the same."""
-    online = config.label if _trained_source(config) == "online" else None
-    return ExportJob(replace(config.export, web=False), online)
-
-
-def _export_inputs(config: Config) -> tuple[str, ...]:
-    """The student, and what it was trained on, to measure eight bits with, unless that is gone."""
-    names, inputs = _STUDENT_INPUTS[_trained_source(config)], resolve(config)
-    trained = (config.run.dir / "student" / MANIFEST).exists()
-    gone = trained and not all((inputs[name].path / MANIFEST).exists() for name in names)
-    return ("labels", "student", *(() if gone else names))
-
-
-def _compare_config(config: Config) -> Comparison:
-    test_sets = {name: t.without_paths() for name, t in config.sources.test_sets.items()}
-    return Comparison(config.compare.without_folders(), config.teacher, test_sets)
-
-
-def _compare_inputs(config: Config) -> tuple[str, ...]:
-    return (
-        "labels", "generator", "annotations", *_optional(config, "test_annotations"),
-        "teacher", "student", "export", *config.compare_inputs, *config.compare.folders,
-        *(f"{name}.{part}" for name, t in config.sources.test_sets.items() for part in t.paths),
-        *(RIVAL + name for name in config.sources.rivals),
-    )  # fmt: skip
-
-
 def _only_for_comparison(name: str, config: Config) -> str | None:
     """Why a stage that serves the comparison alone is left out, without a word."""
     return None if config.has_test_set and name in config.compare_inputs else ""
@@ -149,6 +85,18 @@ def _skip_compare(config: Config) -> str | None:
     return None if config.has_test_set else "skipped, there is no test set in the config"
 
 
+_open_online = partial(open_online_samples, open_student=load_probabilities)
+
+
+def _run_teacher(config: TeacherStage | TeacherAgain, folder: StageFolder) -> Result:
+    if isinstance(config, TeacherAgain):
+        return fit_teacher_again(config, folder, load_probabilities)
+    return fit_teacher(config, folder)
+
+
+# What a later round goes on from.
+_BEFORE = ("sources.teacher", "sources.student")
+
 # A student leaves these, and so does every network that is trained like it.
 _STUDENT_FILES = "student.safetensors, last.safetensors, student.json"
 
@@ -157,47 +105,51 @@ STAGES = {
         help="Train a StyleGAN2 generator on unlabelled photographs or rendered faces.",
         run=partial(train_generator, load_embedding=load_embedding),
         config=lambda c: c.generator,
-        inputs=lambda c: _optional(c, "photographs"),
+        inputs=lambda c: depends.optional(c, "photographs"),
         writes="generator.safetensors, generator.json, samples.png",
         options=("sources.photographs", "generator"),
         skip=_skip_generator,
     ),
     "teacher": Stage(
         help="Train FewShotCNN on the generator's features of a few annotated samples.",
-        run=fit_teacher,
-        config=lambda c: c.teacher,
+        run=_run_teacher,
+        config=depends.teacher_config,
         inputs=lambda c: (
-            "labels", "generator", "annotations", *_optional(c, "test_annotations")
+            "labels", "generator", "annotations", *depends.optional(c, "test_annotations"),
+            *depends.before(c, "teacher_before", "student_before"),
         ),
         writes="teacher.safetensors, teacher.json, predictions.png",
         options=(
             "sources.labels", "sources.generator", "sources.annotations",
-            "sources.test_annotations", "teacher",
+            "sources.test_annotations", *_BEFORE, "teacher", "rounds.teacher", "rounds.consensus",
         ),
     ),
     "label": Stage(
         help="Draw thousands of fresh samples and label them with the teacher.",
-        run=label_samples,
-        config=lambda c: c.label,
-        inputs=lambda c: ("labels", "generator", "teacher"),
+        run=partial(label_samples, open_student=load_probabilities),
+        config=depends.label_config,
+        inputs=lambda c: ("labels", "generator", "teacher", *depends.before(c, "student_before")),
         writes="shard-*.zip, pseudo_labels.json, pseudo_labels.png",
-        options=("sources.labels", "sources.generator", "label"),
+        options=("sources.labels", "sources.generator", *_BEFORE, "label", "rounds.consensus"),
         skip=_skip_label,
     ),
     "student": Stage(
         help="Train the student, an ordinary image segmenter, on the pseudo-labels.",
-        run=partial(fit_student, open_online=open_online_samples),
-        config=_student_config,
-        inputs=lambda c: ("labels", *_STUDENT_INPUTS[c.student.source]),
+        run=partial(fit_student, open_online=_open_online),
+        config=depends.student_config,
+        inputs=depends.student_inputs,
         writes=_STUDENT_FILES,
-        options=("sources.labels", "sources.generator", "student", "label"),
+        options=(
+            "sources.labels", "sources.generator", "sources.photographs", *_BEFORE, "student", "label",
+            "rounds.student",
+        ),
         check=checks.check_student,
     ),
     "export": Stage(
         help="Export the student as files that run it elsewhere: ONNX, int8, torch.export.",
-        run=partial(export_student, open_online=open_online_samples),
-        config=_export_config,
-        inputs=_export_inputs,
+        run=partial(export_student, open_online=_open_online),
+        config=depends.export_config,
+        inputs=depends.export_inputs,
         writes="student/: student.onnx, student.pt2, model.safetensors, labels.json, README.md, ...; "
         "with --web web/index.html",
         options=("sources.labels", "sources.generator", "export", "label"),
@@ -257,8 +209,8 @@ STAGES = {
     "compare": Stage(
         help="Compare teacher, student and references on the same test sets.",
         run=compare,
-        config=_compare_config,
-        inputs=_compare_inputs,
+        config=depends.compare_config,
+        inputs=depends.compare_inputs,
         writes="comparison.json, report.html, comparison.png",
         options=("sources", "compare", "teacher"),
         check=checks.check_compare,

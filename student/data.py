@@ -69,6 +69,11 @@ def collate(samples: list[Sample]) -> Sample:
     return Sample(*(torch.stack(column) for column in zip(*samples, strict=True)))
 
 
+def joined(batch: Sample, other: Sample) -> Sample:
+    """Two batches as one."""
+    return Sample(*(torch.cat(columns) for columns in zip(batch, other, strict=True)))
+
+
 def split(batch: Sample, count: int) -> list[Sample]:
     """A batch in `count` parts."""
     columns = (column.chunk(count) for column in batch)
@@ -81,4 +86,4 @@ def halved(batch: Sample, step: int) -> Sample:
     image = F.avg_pool2d(batch.image[..., :height, :width].float(), 2).round().to(torch.uint8)
     corner = (..., slice(step % 2, height, 2), slice(step // 2 % 2, width, 2))
     mask, confidence, runners_up = (column[corner] for column in batch[1:4])
-    return Sample(image, mask, confidence, runners_up, batch.number)
+    return Sample(image, mask, confidence, runners_up, batch.number, batch.weak)

@@ -4,12 +4,15 @@ Sample order and augmentation are pure functions of (seed, step): an interrupted
 it was, and the number of processes does not change what is trained on.
 """
 
-from collections.abc import Iterator, Sized
+import shutil
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, repeat
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 
 from common.checkpoints import Checkpoints, save_weights
@@ -28,8 +31,10 @@ from student.base import Build, NetworkConfig, for_images_of
 from student.data import InMemory, OpenOnline, batches, split_validation
 from student.learner import StudentLearner
 from student.network import ARCHITECTURE, WEIGHTS, build_student, student_json
+from student.own_answer import Unlabelled, open_unlabelled
 from student.progress import Progress
-from student.recipe import StudentStage, StudentTraining, mixed_precision
+from student.recipe import StudentAgain, StudentStage, StudentTraining, mixed_precision
+from student.rounds import judge, start_weights, warn_of_shrunk
 
 LAST = "last.safetensors"
 
@@ -61,7 +66,40 @@ def fit_student(
         )
     training, kept = split_validation(source, recipe.val_images)
     validation = InMemory(kept) if recipe.source == "online" else kept
-    return train_network(recipe, labels, training, validation, folder)
+    unlabelled = open_unlabelled(
+        recipe, validation[0], labels.ignore_index, folder.inputs.get("photographs"),
+        folder.checkpoints / "photographs.bytes",
+    )  # fmt: skip
+    if isinstance(config, StudentAgain):
+        return _go_on(config, labels, training, validation, unlabelled, folder)
+    return train_network(recipe, labels, training, validation, folder, unlabelled=unlabelled)
+
+
+def _go_on(
+    config: StudentAgain,
+    labels: LabelSet,
+    training: Dataset[Any],
+    validation: Dataset[Any],
+    unlabelled: Unlabelled | None,
+    folder: StageFolder,
+) -> Result:
+    """A later round: train on from the student before, and keep that one if what comes out is worse."""
+    path = folder.inputs["student_before"]
+    start = None
+    if config.from_weights:
+        side = int(validation[0].image.shape[-1])
+        start = start_weights(path, config.recipe, len(labels), side)
+    result = train_network(
+        config.recipe, labels, training, validation, folder, start=start, unlabelled=unlabelled
+    )
+    verdict: dict[str, Any] = {}
+    if PartialState().is_main_process:
+        verdict = judge(folder, labels, validation)
+        if not verdict["taken"]:
+            for name in (WEIGHTS, ARCHITECTURE):
+                shutil.copyfile(path / name, folder.path / name)
+    PartialState().wait_for_everyone()
+    return Result(result.files, {**result.figures, "round": verdict})
 
 
 def _open_source(
@@ -98,25 +136,24 @@ def train_network(
     validation: Dataset[Any],
     folder: StageFolder,
     build: Build = build_student,
+    start: Mapping[str, Tensor] | None = None,
+    unlabelled: Unlabelled | None = None,
 ) -> Result:
     """Train a student on one set and pick the best weights by another.
 
     Args:
         training, validation: data sets of `Labelled` items.
         build: makes the network that is trained; it keeps its `config`.
+        start: weights to begin with; none for new ones.
+        unlabelled: images without masks to learn from as well.
 
     Returns:
         Validation figures of the best weights, and what was written: `student.safetensors` (these),
         `student.json`, `last.safetensors`.
     """
-    if recipe.precision == "auto":
-        precision = folder.decided("student.precision", lambda: mixed_precision(recipe))
-    else:
-        precision = mixed_precision(recipe)
-    accelerator = Accelerator(mixed_precision=precision)
     resolution = int(validation[0].image.shape[-1])
-    learner = StudentLearner(recipe, labels, accelerator, for_images_of(resolution, build))
-    learner.check(resolution)
+    learner = _open_learner(recipe, labels, folder, build, resolution, start)
+    accelerator = learner.accelerator
 
     # Resume an interrupted run.
     checkpoints, first, best = Checkpoints(folder.checkpoints), 0, Best()
@@ -126,9 +163,9 @@ def train_network(
         accelerator.print(f"{folder.stage}: resumed at step {first}")
 
     progress = Progress(recipe, folder, accelerator, first)
-    stream = _training_batches(recipe, training, labels, accelerator, first)
-    for step, batch in enumerate(stream, first):
-        loss, norm = learner.step(step, batch)
+    stream = _training_batches(recipe, training, unlabelled, labels, accelerator, first)
+    for step, (batch, other) in enumerate(stream, first):
+        loss, norm = learner.step(step, batch, other)
         progress.add(step, loss)
         done = step + 1
         if done % recipe.val_every and done != recipe.steps:
@@ -148,25 +185,78 @@ def train_network(
 
     if accelerator.is_main_process:
         _write_student(folder, learner, best, labels, resolution)
+        if recipe.own_answer.is_asked:
+            warn_of_shrunk(best.figures["shares"], "the pseudo-labels")
     accelerator.wait_for_everyone()
     return Result([WEIGHTS, ARCHITECTURE, LAST], best.figures)
+
+
+def _open_learner(
+    recipe: StudentStage,
+    labels: LabelSet,
+    folder: StageFolder,
+    build: Build,
+    resolution: int,
+    start: Mapping[str, Tensor] | None,
+) -> StudentLearner:
+    """A new student under accelerate, in the precision of the recipe or, for `auto`, of the machine."""
+    if recipe.precision == "auto":
+        precision = folder.decided("student.precision", lambda: mixed_precision(recipe))
+    else:
+        precision = mixed_precision(recipe)
+    accelerator = Accelerator(mixed_precision=precision)
+    learner = StudentLearner(recipe, labels, accelerator, for_images_of(resolution, build))
+    learner.check(resolution)
+    if start is not None:
+        learner.begin_with(start)
+    return learner
 
 
 def _training_batches(
     recipe: StudentStage,
     training: Dataset[Any],
+    unlabelled: Unlabelled | None,
     labels: LabelSet,
     accelerator: Accelerator,
     first: int,
+) -> Iterator[tuple[Sample, Sample | None]]:
+    """This process's share of every batch from step `first` on, and of images without masks beside it."""
+    share = partial(_augmented_batches, recipe, labels, accelerator)
+    workers = 0 if recipe.source == "online" else recipe.workers
+    labelled, own = share(training, recipe.batch_size, first, workers), recipe.own_answer
+    if unlabelled is None:
+        return zip(labelled, repeat(None), strict=False)
+    begin = max(first, min(own.after, recipe.steps))
+    others = share(unlabelled, own.unlabelled_batch, begin, recipe.workers)
+    return zip(labelled, chain(repeat(None, begin - first), others), strict=True)
+
+
+def _augmented_batches(
+    recipe: StudentStage,
+    labels: LabelSet,
+    accelerator: Accelerator,
+    data: Dataset[Any],
+    batch_size: int,
+    first: int,
+    workers: int,
 ) -> Iterator[Sample]:
-    """This process's share of every batch from step `first` on, augmented."""
-    assert isinstance(training, Sized)
-    augmented = Augmented(training, recipe.augmentation, labels.ignore_index, recipe.seed)
+    """This process's share of the augmented batches of a data set of `Labelled` items."""
+    assert isinstance(data, Sized)
+    augmented = Augmented(
+        data, recipe.augmentation, labels.ignore_index, recipe.seed, recipe.own_answer.is_asked
+    )
     order = EndlessBatches(
-        len(training), recipe.batch_size, first, recipe.steps, recipe.seed,
+        len(data), batch_size, first, recipe.steps, recipe.seed,
         accelerator.process_index, accelerator.num_processes,
     )  # fmt: skip
-    return batches(augmented, order, 0 if recipe.source == "online" else recipe.workers)
+    return batches(augmented, order, workers)
+
+
+def _class_shares(matrix: Tensor, labels: LabelSet) -> dict[str, list[float]]:
+    """Of each class by name its share of the pixels, in the labels and in the predictions."""
+    pixels = matrix.sum().clamp_min(1)
+    pairs = torch.stack([matrix.sum(1), matrix.sum(0)], 1) / pixels
+    return dict(zip(labels.names, pairs.tolist(), strict=True))
 
 
 def _write_student(
@@ -195,4 +285,4 @@ def validate(
         truth = torch.stack([item.mask for item in items]).to(accelerator.device)
         matrix += confusion_matrix(truth, network(images).argmax(1), len(labels))
     matrix = accelerator.reduce(matrix, "sum")
-    return iou_figures(matrix, labels.names), matrix
+    return iou_figures(matrix, labels.names) | {"shares": _class_shares(matrix, labels)}, matrix

@@ -1,5 +1,6 @@
 """A student while it learns, on one of the processes that share every batch."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,8 +15,9 @@ from datasets.labels import LabelSet
 from datasets.pseudo_labels import soft_labels
 from datasets.transforms import Sample
 from student.base import Build
-from student.data import halved, split
+from student.data import halved, joined, split
 from student.normalisation import check_batch, check_normalised
+from student.own_answer import with_own_answer
 from student.parallel import share_batch_norm, total
 from student.recipe import StudentStage
 
@@ -64,8 +66,18 @@ class StudentLearner(Learner):
         processes, device = self.accelerator.num_processes, self.accelerator.device
         check_normalised(self.network, self.recipe, side, processes, device)
 
-    def step(self, step: int, batch: Sample) -> tuple[Tensor, Tensor]:
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Learn on from these weights."""
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+
+    def step(
+        self, step: int, batch: Sample, unlabelled: Sample | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Learn from this process's share of a batch.
+
+        Args:
+            unlabelled: images without masks, to be learned from as well.
 
         Returns:
             The loss, and the norm of the gradient before clipping.
@@ -79,15 +91,20 @@ class StudentLearner(Learner):
             warmup_cosine(recipe.learning_rate, step, recipe.steps, recipe.warmup_steps)
         )
         self.model.train()
+        count = recipe.grad_accumulation_steps
+        parts = split(batch, count)
+        if unlabelled is not None:
+            parts = [joined(*both) for both in zip(parts, split(unlabelled, count), strict=True)]
+        if recipe.own_answer.is_asked and step >= recipe.own_answer.after:
+            parts = [self._with_own_answer(part) for part in parts]
         if step < recipe.half_size_share * recipe.steps:
-            batch = halved(batch, step)
+            parts = [halved(part, step) for part in parts]
 
         # Backpropagate part by part; processes exchange gradients once, after the last part.
-        parts = recipe.grad_accumulation_steps
         lost = torch.zeros((), device=accelerator.device)
-        for i, part in enumerate(split(batch, parts), 1):
-            with nullcontext() if i == parts else accelerator.no_sync(self._wrapped):
-                loss = self.loss(part, step) / parts
+        for i, part in enumerate(parts, 1):
+            with nullcontext() if i == count else accelerator.no_sync(self._wrapped):
+                loss = self.loss(part, step) / count
                 require_finite(
                     loss, "the student", step, "lower student.learning_rate",
                     f"samples {part.number.tolist()[:8]}, ...",
@@ -100,6 +117,15 @@ class StudentLearner(Learner):
         assert norm is not None
         self.update(step)
         return lost, norm
+
+    @torch.no_grad()
+    def _with_own_answer(self, part: Sample) -> Sample:
+        """A part of a batch whose labels are joined with what the average sees in the weak views."""
+        part = Sample(*(column.to(self.accelerator.device) for column in part))
+        with self.accelerator.autocast():
+            logits = self.average.eval()(part.weak.to(memory_format=torch.channels_last))
+        own = logits.float().softmax(1)
+        return with_own_answer(part, own, self.recipe.own_answer, self.labels.ignore_index)
 
     def loss(self, batch: Sample, step: int) -> Tensor:
         """Loss of a batch; where several processes hold parts of one, of the whole batch."""

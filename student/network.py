@@ -15,6 +15,7 @@ from common.checkpoints import load_weights
 from common.errors import UserError
 from common.files import read_fields
 from common.options import read_options
+from datasets.labels import LabelSet
 from student.base import NetworkConfig, SizedNetwork, Student
 from student.decoders import DECODERS
 from student.encoder import LOCAL
@@ -94,6 +95,38 @@ def predictor(network: nn.Module) -> Predict:
         return masks.cpu()
 
     return predict
+
+
+def load_probabilities(
+    folder: Path, labels: LabelSet, mirror: bool, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """A finished student as a function from images, uint8 [B, 3, H, W], to probabilities [B, C, H, W].
+
+    Args:
+        folder: of the student.
+        labels: the run's classes.
+        mirror: average over each image and its mirror image.
+
+    Raises:
+        UserError: the student cannot be read, or was trained for other classes.
+    """
+    network, about = load_student(folder)
+    if about["classes"] != list(labels.names):
+        raise UserError(
+            f"{folder}: this student was trained for classes {', '.join(map(str, about['classes']))}; "
+            f"the run's label set has {', '.join(labels.names)}. Name a student trained for these."
+        )
+    network.to(device).to(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def probabilities(images: Tensor) -> Tensor:
+        moved = images.to(device, memory_format=torch.channels_last)
+        straight = network(moved).float().softmax(1)
+        if not mirror:
+            return straight
+        return (straight + network(moved.flip(-1)).float().softmax(1).flip(-1)) / 2
+
+    return probabilities
 
 
 def folder_of(source: str) -> Path | None:

@@ -15,12 +15,15 @@ def check_batch(recipe: StudentStage, processes: int) -> None:
     Raises:
         UserError: it does not divide by processes and parts.
     """
-    parts = recipe.grad_accumulation_steps
-    if recipe.batch_size % (processes * parts):
-        raise UserError(
-            f"student.batch_size is {recipe.batch_size}, not divisible by {processes} processes x {parts} "
-            "parts (student.grad_accumulation_steps); it is the batch of the whole run."
-        )
+    parts, sizes = recipe.grad_accumulation_steps, {"batch_size": recipe.batch_size}
+    if recipe.own_answer.unlabelled != "none":
+        sizes["own_answer.unlabelled_batch"] = recipe.own_answer.unlabelled_batch
+    for name, size in sizes.items():
+        if size % (processes * parts):
+            raise UserError(
+                f"student.{name} is {size}, not divisible by {processes} processes x {parts} parts "
+                "(student.grad_accumulation_steps); it is the batch of the whole run."
+            )
 
 
 def takes_single_images(recipe: StudentStage, processes: int) -> bool:

@@ -15,6 +15,43 @@ from student.base import NetworkConfig
 
 
 @dataclass(frozen=True)
+class OwnAnswer:
+    """What a student learns from its own moving average, which sees a weakly changed view of each image.
+
+    Args:
+        teacher_weight: weight of the pseudo-labels in what the student learns of a pixel; the rest is the
+            average's answer. 1 for pseudo-labels alone.
+        after: steps before the average is asked for the first time; in a later round it is asked from the
+            start.
+        unlabelled: images without masks to learn from as well, labelled by the average alone: none of them,
+            those of `sources.photographs`, or rendered faces.
+        unlabelled_batch: such images per step over all processes, beside those of `student.batch_size`.
+        unlabelled_faces: number of rendered faces, where these are the images without masks.
+        least_confidence: least probability of a pixel's class, on these images, for it to count.
+    """
+
+    teacher_weight: float = 1.0
+    after: int = 250
+    unlabelled: Literal["none", "photographs", "rendered"] = "none"
+    unlabelled_batch: int = 16
+    unlabelled_faces: int = 2000
+    least_confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_counts("student.own_answer", self, "unlabelled_batch", "unlabelled_faces")
+        for name in ("teacher_weight", "least_confidence"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise UserError(
+                    f"student.own_answer.{name} is {share}; it is a share, from 0 to 1."
+                )
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the average labels anything."""
+        return self.teacher_weight < 1 or self.unlabelled != "none"
+
+
+@dataclass(frozen=True)
 class StudentStage:
     """Stage `student`.
 
@@ -40,6 +77,7 @@ class StudentStage:
         confidence_power: power of the teacher's confidence that weights each pixel; 0 weights all alike.
         dice_weight: weight of the Dice loss beside cross-entropy.
         lovasz_weight: weight of the Lovasz-Softmax loss beside both, taken over a quarter of the pixels.
+        own_answer: what the student learns from its own moving average.
         ema_decay: decay of the moving average of the weights, which is what is evaluated and kept.
         val_images: images of the source that are kept from training, for validation.
         val_every: steps between validations, each with a checkpoint.
@@ -70,6 +108,7 @@ class StudentStage:
     confidence_power: float = 1.0
     dice_weight: float = 0.5
     lovasz_weight: float = 1.0
+    own_answer: OwnAnswer = OwnAnswer()
     ema_decay: float = 0.995
     val_images: int = 200
     val_every: int = 250
@@ -92,6 +131,23 @@ class StudentStage:
 
 
 @dataclass(frozen=True)
+class GoingOn:
+    """How the student of a later round is trained, where it differs from the first one.
+
+    Args:
+        steps: optimiser steps; none for student.steps.
+        learning_rate: peak learning rate; none for student.learning_rate.
+        batch_size: images per step; none for student.batch_size.
+        from_weights: begin with the weights of the student before; else with new ones.
+    """
+
+    steps: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    from_weights: bool = True
+
+
+@dataclass(frozen=True)
 class StudentTraining:
     """What the stage `student` depends on.
 
@@ -102,6 +158,17 @@ class StudentTraining:
 
     recipe: StudentStage
     online: Any = None
+
+
+@dataclass(frozen=True)
+class StudentAgain(StudentTraining):
+    """What the stage depends on in a later round.
+
+    Args:
+        from_weights: begin with the weights of the student of the round before.
+    """
+
+    from_weights: bool = True
 
 
 def launched_precision() -> Literal["bf16", "fp16"] | None:

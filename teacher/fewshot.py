@@ -107,7 +107,7 @@ class FewShotCNN(nn.Module):
             for a, b, d in zip(widths[:-1], widths[1:], config.dilations[1:], strict=True)
         )
 
-    def standardise(self, stds: Sequence[Tensor]) -> None:
+    def standardise(self, stds: Sequence[Tensor], trained: bool = False) -> None:
         """Learn as if every channel had unit standard deviation, until `fold_scale`.
 
         The first layer is reparametrised by 1/std, so that loud channels do not learn faster than quiet
@@ -115,10 +115,13 @@ class FewShotCNN(nn.Module):
 
         Args:
             stds: standard deviation of every channel [C] of every feature map.
+            trained: whether the weights are meant for the features as they are; initial ones are meant for
+                standardised ones.
         """
         chosen = torch.cat([stds[i] for i in self.chosen])
         scale = 1 / chosen.clamp_min(1e-3 * float(chosen.mean()))
-        parametrize.register_parametrization(self.first, "weight", _Scaled(scale[:, None, None]))
+        scaled = _Scaled(scale[:, None, None], trained)
+        parametrize.register_parametrization(self.first, "weight", scaled)
 
     def fold_scale(self) -> None:
         """Multiply 1/std into the first layer, which reads the features as they are from then on."""
@@ -162,15 +165,16 @@ class _Scaled(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, scale: Tensor) -> None:
+    def __init__(self, scale: Tensor, trained: bool) -> None:
         super().__init__()
         self.register_buffer("scale", scale)
+        self.trained = trained
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight * self.scale
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        return weight  # the initial weights are meant for scaled inputs
+        return weight / self.scale if self.trained else weight
 
 
 def uncertainty(probabilities: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Stage `teacher`: fit FewShotCNN to a handful of annotated samples."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.checkpoints import Checkpoints, save_weights
-from common.confusion import confusion_matrix, iou_figures
 from common.errors import UserError
 from common.files import write_json
 from common.losses import cross_entropy, dice
@@ -20,7 +19,7 @@ from common.seeding import seed_everything
 from common.stage_folder import Result, StageFolder, artifact_hash
 from datasets.annotations import Samples, choose_shots, read_annotated
 from datasets.labels import LabelSet
-from datasets.sheets import ImageArray, grid, save_sheet, to_array
+from datasets.sheets import save_sheet
 from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, architecture_of
 from teacher.generators.base import (
     FeatureGenerator,
@@ -30,16 +29,10 @@ from teacher.generators.base import (
     with_fresh_noise,
 )
 from teacher.generators.registry import load_generator
-from teacher.generators.sampling import chunks, feature_stds, features_of
+from teacher.generators.sampling import feature_stds
+from teacher.predict import Annotated, evaluate_teacher, show_teacher
 
 SHEET = "predictions.png"
-
-
-class Annotated(NamedTuple):
-    """Samples and their masks, uint8 [N, R, R]."""
-
-    samples: Samples
-    masks: Tensor
 
 
 @dataclass(frozen=True)
@@ -88,6 +81,40 @@ class TeacherStage:
         require_counts("teacher", self, "epochs", "val_every")
 
 
+class Task(NamedTuple):
+    """What a teacher is to learn.
+
+    Attributes:
+        labels: the classes.
+        generator: whose features it reads.
+        numbers: of the annotated samples that it learns from, in their folder.
+        training: these samples.
+        test: those that it is evaluated on.
+        kind: what `test` is, for the figures.
+    """
+
+    labels: LabelSet
+    generator: FeatureGenerator
+    numbers: list[int]
+    training: Annotated
+    test: Annotated
+    kind: str
+
+
+class Shot(NamedTuple):
+    """What a step learns from.
+
+    Attributes:
+        features: a sample's feature maps [1, C, r, r].
+        mask: its classes, uint8 [1, S, S].
+        weight: of its pixels [1, S, S]; none where all count alike.
+    """
+
+    features: Sequence[Tensor]
+    mask: Tensor
+    weight: Tensor | None = None
+
+
 def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     """Run the stage: writes `teacher.safetensors`, `teacher.json` and `predictions.png`.
 
@@ -96,41 +123,60 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     """
     if not PartialState().is_main_process:
         return Result([], {})
-    labels = LabelSet.load(folder.inputs["labels"])
-    generator = load_generator(folder.inputs["generator"], PartialState().device)
-    source = artifact_hash(folder.inputs["generator"])
-    samples, masks = read_annotated(folder.inputs["annotations"], labels, source)
-    chosen = choose_shots(len(samples), config.shots, config.shots_seed)
-    training = Annotated(samples.take(chosen), masks[chosen])
-    test, kind = training, "its own samples"
-    if path := folder.inputs.get("test_annotations"):
-        test, kind = Annotated(*read_annotated(path, labels, source)), "generated"
-
+    task = open_task(config, folder)
+    generator, labels, training = task.generator, task.labels, task.training
     seed_everything(config.seed)
     network = FewShotCNN(
         config.network, channels_of(generator), generator.resolution, len(labels)
     ).to(generator.device)
     if config.standardise:
         network.standardise(feature_stds(generator, config.seed))
-    figures = _train(config, generator, network, training, test, labels, folder)
-    network.fold_scale()
 
-    save_sheet(_show(generator, network, test, labels), folder.path / SHEET)
+    def shots() -> Iterator[Shot]:
+        for i in torch.randperm(len(training.samples)).tolist():
+            features = training_features(generator, training.samples.take([i]), config)
+            yield Shot(features, training.masks[[i]])
+
+    figures = train_teacher(config, task, network, shots, folder)
+    return write_teacher(folder, task, network, {task.kind: figures})
+
+
+def open_task(config: TeacherStage, folder: StageFolder) -> Task:
+    """What the stage's inputs say."""
+    labels = LabelSet.load(folder.inputs["labels"])
+    generator = load_generator(folder.inputs["generator"], PartialState().device)
+    source = artifact_hash(folder.inputs["generator"])
+    samples, masks = read_annotated(folder.inputs["annotations"], labels, source)
+    chosen = choose_shots(len(samples), config.shots, config.shots_seed)
+    training = Annotated(samples.take(chosen), masks[chosen])
+    if path := folder.inputs.get("test_annotations"):
+        test = Annotated(*read_annotated(path, labels, source))
+        return Task(labels, generator, chosen, training, test, "generated")
+    return Task(labels, generator, chosen, training, training, "its own samples")
+
+
+def write_teacher(
+    folder: StageFolder, task: Task, network: FewShotCNN, figures: Mapping[str, Any]
+) -> Result:
+    """Write a teacher that is trained, and what it makes of a few test samples."""
+    save_sheet(show_teacher(task.generator, network, task.test, task.labels), folder.path / SHEET)
     save_weights(folder.path / WEIGHTS, network.state_dict())
-    write_json(folder.path / ARCHITECTURE, architecture_of(network, labels.names, chosen))
-    return Result([WEIGHTS, ARCHITECTURE, SHEET], {kind: figures})
+    about = architecture_of(network, task.labels.names, task.numbers)
+    write_json(folder.path / ARCHITECTURE, about)
+    return Result([WEIGHTS, ARCHITECTURE, SHEET], figures)
 
 
-def _train(
+def train_teacher(
     config: TeacherStage,
-    generator: FeatureGenerator,
+    task: Task,
     teacher: FewShotCNN,
-    training: Annotated,
-    test: Annotated,
-    labels: LabelSet,
+    shots: Callable[[], Iterable[Shot]],
     folder: StageFolder,
 ) -> dict[str, Any]:
     """All epochs, with an evaluation and a checkpoint now and then; goes on where it was cut off.
+
+    Args:
+        shots: gives those of an epoch, which depend on the global random state alone.
 
     Returns:
         The last evaluation, of the finished teacher.
@@ -148,23 +194,19 @@ def _train(
 
     for epoch in (bar := tqdm(range(first, config.epochs), desc="teacher", unit="epoch")):
         seed_everything(config.seed, epoch)
-        order = torch.randperm(len(training.samples)).tolist()
-        shots = (
-            (training_features(generator, training.samples.take([i]), config), training.masks[[i]])
-            for i in order
-        )
-        loss = train_epoch(teacher, optimiser, config, epoch, shots, labels.ignore_index)
+        loss = train_epoch(teacher, optimiser, config, epoch, shots(), task.labels.ignore_index)
 
         metrics = {"loss": loss, "rate": optimiser.param_groups[0]["lr"]}
         done = epoch + 1
         if done % config.val_every == 0 or done == config.epochs:
-            figures = evaluate_teacher(generator, teacher, test, labels)
+            figures = evaluate_teacher(task.generator, teacher, task.test, task.labels)
             metrics |= {"miou": figures["miou"]}
             metrics |= {f"iou/{name}": value for name, value in figures["iou"].items()}
             bar.set_postfix(loss=f"{metrics['loss']:.3f}", miou=f"{figures['miou']:.3f}")
             state = {"teacher": teacher.state_dict(), "optimiser": optimiser.state_dict()}
             checkpoints.save(done, {"epoch": done, "figures": figures, **state})
         folder.log(done, metrics)
+    teacher.fold_scale()
     return figures
 
 
@@ -173,13 +215,10 @@ def train_epoch(
     optimiser: torch.optim.Optimizer,
     config: TeacherStage,
     epoch: int,
-    shots: Iterable[tuple[Sequence[Tensor], Tensor]],
+    shots: Iterable[Shot],
     ignore_index: int,
 ) -> float:
-    """One step for each sample; gives the mean loss.
-
-    Args:
-        shots: of each sample its feature maps, and its mask, uint8 [1, S, S].
+    """One step for each shot; gives the mean loss.
 
     Raises:
         UserError: the loss is not finite.
@@ -188,11 +227,13 @@ def train_epoch(
         group["lr"] = config.learning_rate * (0.1 if epoch >= config.lr_decay_epoch else 1.0)
     teacher.train()
     losses = []
-    for features, mask in shots:
+    for features, mask, weight in shots:
         target = mask.long().to(teacher.first.weight.device)
+        if weight is None:
+            weight = torch.ones_like(target, dtype=torch.float32)
         if torch.rand(()) < config.flip:
-            features, target = [f.flip(-1) for f in features], target.flip(-1)
-        weight = torch.ones_like(target, dtype=torch.float32)
+            features = [f.flip(-1) for f in features]
+            target, weight = target.flip(-1), weight.flip(-1)
         # Summed, so that every member learns as if it were alone.
         loss = torch.zeros((), device=target.device)
         for logits in teacher(features).unbind(1):
@@ -225,22 +266,6 @@ def clip_members(teacher: FewShotCNN, largest: float) -> None:
         gradient *= share[:, None]
 
 
-def _show(
-    generator: FeatureGenerator, teacher: FewShotCNN, test: Annotated, labels: LabelSet
-) -> ImageArray:
-    """The first test samples beside truth and teacher."""
-    few = test.samples.take(range(min(8, len(test.samples))))
-    masks = predict_samples(generator, teacher, few)
-    return grid(
-        {
-            "sample": [to_array(image) for image in few.images],
-            "truth": [labels.paint(mask.numpy()) for mask in test.masks[: len(few)]],
-            "teacher": [labels.paint(mask.numpy()) for mask in masks],
-        },
-        labels,
-    )
-
-
 @torch.no_grad()
 def training_features(
     generator: FeatureGenerator, samples: Samples, config: TeacherStage
@@ -271,23 +296,3 @@ def _with_mixed_styles(generator: FeatureGenerator, latents: Latents, side: int)
     fine = torch.tensor([s >= side for s in generator.layer_sides], device=device)
     mixed = fine[None, :, None] & (torch.rand(()) < 0.5)
     return latents | {generator.code: torch.where(mixed, other, code)}
-
-
-@torch.no_grad()
-def predict_samples(generator: FeatureGenerator, teacher: FewShotCNN, samples: Samples) -> Tensor:
-    """Teacher's label maps of samples from their true features, uint8 [N, R, R], on the CPU."""
-    training, parts = teacher.training, []
-    teacher.eval()
-    for chunk in chunks(generator, range(len(samples))):
-        features = features_of(generator, samples.take(chunk).latents)
-        parts.append(teacher.probabilities(features).argmax(1).to(torch.uint8).cpu())
-    teacher.train(training)
-    return torch.cat(parts)
-
-
-def evaluate_teacher(
-    generator: FeatureGenerator, teacher: FewShotCNN, test: Annotated, labels: LabelSet
-) -> dict[str, Any]:
-    """IoU figures on annotated samples."""
-    predictions = predict_samples(generator, teacher, test.samples)
-    return iou_figures(confusion_matrix(test.masks, predictions, len(labels)), labels.names)

@@ -7,7 +7,8 @@ from accelerate import PartialState
 from common.stage_folder import StageFolder
 from datasets import Dataset
 from datasets.pseudo_labels import Labelled
-from teacher.label import Labeller, LabelStage, settled
+from teacher.consensus import OpenStudent
+from teacher.labeller import Labeller, LabelStage, LabelTogether, open_labeller
 
 
 class OnlineSamples(Dataset[Any]):
@@ -31,7 +32,12 @@ class OnlineSamples(Dataset[Any]):
         return [s.sample for batch in made.batches(numbers) for s in made(made.inputs(batch))]
 
 
-def open_online_samples(config: LabelStage, folder: StageFolder) -> OnlineSamples:
-    """The samples for a student, from the stage's inputs `generator`, `teacher` and `labels`."""
-    device = PartialState().device
-    return OnlineSamples(Labeller.load(settled(config, folder, device), folder.inputs, device))
+def open_online_samples(
+    config: LabelStage | LabelTogether, folder: StageFolder, open_student: OpenStudent | None = None
+) -> OnlineSamples:
+    """The samples for a student, from the inputs of the stage `label`.
+
+    Args:
+        open_student: reads the student of the round before; needed in later rounds only.
+    """
+    return OnlineSamples(open_labeller(config, folder, PartialState().device, open_student))

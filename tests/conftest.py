@@ -31,6 +31,15 @@ SIZE = 16
 
 os.environ["ACCELERATE_USE_CPU"] = "true"
 
+# The student learns from its moving average as well, also on images without masks.
+OWN_ANSWER = tuple(
+    f"--student.own_answer.{option}"
+    for option in (
+        "teacher_weight=0.3", "after=4", "unlabelled=rendered", "unlabelled_batch=4",
+        "unlabelled_faces=20",
+    )
+)  # fmt: skip
+
 Completed = subprocess.CompletedProcess[str]
 
 

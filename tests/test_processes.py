@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.files import read_json
-from tests.conftest import Chain, ranks, run_cli
+from tests.conftest import OWN_ANSWER, Chain, ranks, run_cli
 
 
 def test_two_ranks_do_the_whole_chain_and_make_the_same_labels(
@@ -40,8 +40,9 @@ def test_two_ranks_distil_online_from_soft_labels(chain: Chain, tmp_path: Path) 
     assert (tmp_path / "export/student/student.onnx").exists()
 
 
+@pytest.mark.parametrize("own_answer", [(), OWN_ANSWER])
 def test_the_loss_curve_does_not_depend_on_the_number_of_processes(
-    chain: Chain, tmp_path: Path
+    chain: Chain, tmp_path: Path, own_answer: tuple[str, ...]
 ) -> None:
     """The batch is the run's; normalisation and losses see all of it, whoever holds which part."""
     curves = []
@@ -52,7 +53,7 @@ def test_the_loss_curve_does_not_depend_on_the_number_of_processes(
             "--student.faces", 40, "--student.precision", "no", "--student.val_every", 1,
             "--student.network.encoder", "mobilenetv4_conv_small_050",
             "--student.network.levels", 3,  # leaves layers behind it unused
-            launcher=launcher,
+            *own_answer, launcher=launcher,
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
         lines = (run / "student/metrics.jsonl").read_text().splitlines()

@@ -1,6 +1,6 @@
 """Choose the samples that are most worth annotating."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,9 @@ from teacher.generators.sampling import LatentSource, chunks
 
 _COARSEST = 16  # px; smaller feature maps do not tell parts apart
 _PROJECTED = 128  # dimensions that stand for thousands of channels
+
+# Of drawn samples: images [B, 3, R, R] and their feature maps -> a score each, [B].
+SampleScore = Callable[[Tensor, Sequence[Tensor]], Tensor]
 
 
 @torch.no_grad()
@@ -57,6 +60,21 @@ def choose_samples(
         chosen.append(int(score.argmax()))
         nearest = torch.minimum(nearest, distance[chosen[-1]].cpu())
     return [numbers[i] for i in chosen]
+
+
+@torch.no_grad()
+def highest_scores(
+    generator: FeatureGenerator,
+    source: LatentSource,
+    numbers: Sequence[int],
+    score: SampleScore,
+    count: int,
+) -> list[int]:
+    """Numbers of the `count` samples of highest score, in the order of `numbers`."""
+    chunked = tqdm([*chunks(generator, numbers)], desc="scores", leave=False)
+    scores = torch.cat([score(*generator.synthesise(source(chunk))) for chunk in chunked])
+    best = scores.topk(min(count, len(numbers))).indices
+    return [numbers[i] for i in sorted(best.tolist())]
 
 
 def _pixel_features(

@@ -1,5 +1,6 @@
 """The subcommand `sample`: draw samples to look at or to annotate."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from common.stage_folder import artifact_hash
 from datasets.annotations import INDEX, write_samples
 from datasets.sheets import save_sheet, tile
 from teacher.generators.base import FeatureGenerator, class_count
-from teacher.generators.choosing import choose_samples
+from teacher.generators.choosing import SampleScore, choose_samples, highest_scores
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import (
     LatentSource,
@@ -20,6 +21,8 @@ from teacher.generators.sampling import (
     read_z,
     z_of_seeds,
 )
+
+_DISPUTED = 10  # of the most disputed samples for each one that is chosen
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class SampleOptions:
             inputs.
         latents: file of z, .npy, float32 [N, length of z]: draw these, with constant noise inputs.
         choose: keep only this many samples, those most worth annotating.
+        choose_by: choose samples that show all parts and stand for many others (parts), or such ones
+            among those on which `sources.teacher` and `sources.student` differ most (disagreement).
         truncation: psi of the samples; 1 for full variety, less for more ordinary faces.
         class_number: class to draw, of a conditional generator, from 0; `all` for all of them, drawn from
             the seed or, with `seeds` and `latents`, in turns. Short: --class.
@@ -45,14 +50,22 @@ class SampleOptions:
     seeds: str | None = None
     latents: Path | None = None
     choose: int | None = None
+    choose_by: Literal["parts", "disagreement"] = "parts"
     truncation: float = 1.0
     class_number: int | Literal["all"] | None = None
 
 
-def sample(path: Path, options: SampleOptions) -> None:
+def sample(
+    path: Path,
+    options: SampleOptions,
+    open_score: Callable[[FeatureGenerator], SampleScore] | None = None,
+) -> None:
     """Draw samples of the generator `path` to look at or to annotate.
 
     Beside the images lies what makes their features again.
+
+    Args:
+        open_score: reads what says how much two models differ on a sample; needed to choose by that.
 
     Raises:
         UserError: `out` holds samples already, or the options do not say which samples to draw.
@@ -67,6 +80,10 @@ def sample(path: Path, options: SampleOptions) -> None:
     if options.choose is not None:
         if not 0 < options.choose <= len(numbers):
             raise UserError(f"--choose {options.choose} must be between 1 and {len(numbers)}.")
+        if options.choose_by == "disagreement":
+            assert open_score is not None
+            score, most = open_score(generator), _DISPUTED * options.choose
+            numbers = highest_scores(generator, latents, numbers, score, most)
         numbers = choose_samples(generator, latents, numbers, options.choose)
     samples = draw(generator, latents, numbers)
     write_samples(options.out, samples, source, origin | {"indices": numbers})

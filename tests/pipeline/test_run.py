@@ -7,7 +7,8 @@ import pytest
 
 from common.errors import UserError
 from pipeline.config import Config, Run, Sources
-from pipeline.run import check_stages, stage_inputs
+from pipeline.rounds import Step
+from pipeline.run import check_steps, stage_inputs
 from pipeline.stages import STAGES
 from student.recipe import StudentStage
 from tests.conftest import Chain, run_cli
@@ -73,7 +74,7 @@ def test_what_a_stage_reads_must_be_named() -> None:
     with pytest.raises(UserError, match=r"sources\.annotations is not set"):
         stage_inputs("teacher", EMPTY)
     with pytest.raises(UserError, match=r"sources\.annotations is not set"):
-        check_stages(["teacher"], EMPTY)
+        check_steps([Step("teacher", EMPTY)])
 
 
 def test_a_stage_that_is_not_needed_says_why() -> None:

@@ -139,6 +139,17 @@ def test_balanced_it_learns_as_from_features_of_unit_deviation() -> None:
     assert torch.allclose(balanced(features), expected, atol=1e-6)
 
 
+def test_a_finished_teacher_learns_on_from_what_it_knows() -> None:
+    torch.manual_seed(0)
+    teacher, features = FewShotCNN(CONFIG, FEATURES, 8, 3), maps()
+    before = teacher(features)
+    stds = [torch.rand(channels) + 0.5 for channels in FEATURES.values()]
+    teacher.standardise(stds, trained=True)
+    assert torch.allclose(teacher(features), before, atol=1e-5)
+    teacher.fold_scale()
+    assert torch.allclose(teacher(features), before, atol=1e-5)
+
+
 def test_silent_channels_do_not_blow_up() -> None:
     network = FewShotCNN(CONFIG, FEATURES, 8, 3)
     network.standardise([torch.ones(6), torch.zeros(5), torch.ones(4)])

@@ -6,12 +6,11 @@ from dataclasses import replace
 import torch
 
 from teacher.fewshot import FewShotCNN, FewShotConfig
-from teacher.fit import TeacherStage, clip_members, train_epoch
+from teacher.fit import Shot, TeacherStage, clip_members, train_epoch
 
 FEATURES = {"4.0": 6, "8.0": 5}
 CONFIG = FewShotConfig(widths=(8, 6, 4, 4), members=3)
 RECIPE = TeacherStage(network=CONFIG, learning_rate=3e-3, lr_decay_epoch=1000)
-Shot = tuple[list[torch.Tensor], torch.Tensor]
 
 
 def shots(count: int) -> list[Shot]:
@@ -20,12 +19,12 @@ def shots(count: int) -> list[Shot]:
     made = []
     for _ in range(count):
         maps = [torch.randn(1, c, int(n[0]), int(n[0])) for n, c in FEATURES.items()]
-        made.append((maps, (maps[1][:, 0] > 0).to(torch.uint8)))
+        made.append(Shot(maps, (maps[1][:, 0] > 0).to(torch.uint8)))
     return made
 
 
 def louder(shot: Shot, times: float) -> Shot:
-    return [times * maps for maps in shot[0]], 1 - shot[1]
+    return Shot([times * maps for maps in shot.features], 1 - shot.mask)
 
 
 def loss_after_an_outlier(clip: float) -> float:
@@ -49,8 +48,7 @@ def test_an_outlier_does_not_throw_the_teacher_out_of_what_it_has_learned() -> N
 def test_members_are_clipped_each_for_itself() -> None:
     torch.manual_seed(0)
     teacher = FewShotCNN(CONFIG, FEATURES, 8, 2)
-    ((maps, _),) = shots(1)
-    logits = teacher(maps)
+    logits = teacher(shots(1)[0].features)
     (logits * torch.tensor([1e-3, 1.0, 1e3])[:, None, None, None]).square().sum().backward()
 
     def norms() -> torch.Tensor:

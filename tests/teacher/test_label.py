@@ -17,11 +17,12 @@ from common.errors import UserError
 from common.files import read_json
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels, read_scores, shard_name
-from teacher.fewshot import FewShotCNN, FewShotConfig, image_score, uncertainty
+from teacher.fewshot import FewShotCNN, FewShotConfig, image_score, load_teacher, uncertainty
 from teacher.generators.base import channels_of
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import latents_of_seed
-from teacher.label import Labeller, LabelStage, produce
+from teacher.label import produce
+from teacher.labeller import Labeller, LabelStage
 from teacher.online import OnlineSamples
 from tests.conftest import (
     LABELS,
@@ -50,13 +51,11 @@ def taught(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def inputs(chain: Chain, run: Path) -> dict[str, Path]:
-    return {"generator": chain.generator, "teacher": run / "teacher", "labels": LABELS}
-
-
 def labeller(chain: Chain, run: Path, **options: Any) -> Labeller:
-    config = LabelStage(count=60, batch_size=4, **options)
-    return Labeller.load(config, inputs(chain, run), torch.device("cpu"))
+    config, labels = LabelStage(count=60, batch_size=4, **options), LabelSet.load(LABELS)
+    generator = load_generator(chain.generator)
+    teacher = load_teacher(run / "teacher", generator, labels.names)
+    return Labeller(config, generator, teacher, labels)
 
 
 def label_again(chain: Chain, taught: Path, run: Path, launcher: tuple[str, ...] = ()) -> None:

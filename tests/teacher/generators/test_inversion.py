@@ -13,12 +13,13 @@ from common.stage_folder import StageFolder, artifact_hash
 from datasets.annotations import Samples, read_annotated
 from datasets.labels import LabelSet
 from teacher.fewshot import FewShotConfig, load_teacher
-from teacher.fit import TeacherStage, fit_teacher, predict_samples
+from teacher.fit import TeacherStage, fit_teacher
 from teacher.generators.base import FeatureGenerator, noise_names
 from teacher.generators.image_distance import FeatureMaps
 from teacher.generators.inversion import InversionConfig, invert
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import draw, latents_of_seed, latents_of_z
+from teacher.predict import predict_samples
 from tests.conftest import LABELS, ROOT
 
 BUNDLED = ROOT / "assets/faces64"

@@ -1,0 +1,126 @@
+"""What each stage depends on: its part of the config, and the names of what it reads."""
+
+from dataclasses import replace
+
+from common.errors import UserError
+from common.files import read_fields
+from common.stage_folder import CONFIG, MANIFEST
+from evaluation.options import Comparison
+from evaluation.rivals import RIVAL
+from evaluation.rows import STUDENT, TEACHER, of_round
+from pipeline.config import Config
+from pipeline.inputs import resolve
+from student.export.stage import ExportJob
+from student.recipe import StudentAgain, StudentTraining
+from teacher.consensus import Consensus
+from teacher.fit import TeacherStage
+from teacher.labeller import LabelStage, LabelTogether
+from teacher.relearn import TeacherAgain
+
+
+def optional(config: Config, *names: str) -> tuple[str, ...]:
+    """Those of the inputs that the config names."""
+    return tuple(name for name in names if getattr(config.sources, name))
+
+
+def _later(config: Config) -> bool:
+    """Whether the run goes on from a teacher and a student, as later rounds do."""
+    return config.sources.student is not None
+
+
+def before(config: Config, *names: str) -> tuple[str, ...]:
+    """Those inputs in a later round, which goes on from what they name; none in a first one."""
+    return names if _later(config) else ()
+
+
+def teacher_config(config: Config) -> TeacherStage | TeacherAgain:
+    rounds = config.rounds
+    if not _later(config):
+        return config.teacher
+    consensus, psi = _consensus(config), config.label.truncation
+    return TeacherAgain(config.teacher, rounds.teacher, consensus, psi)
+
+
+def _consensus(config: Config) -> Consensus:
+    """A student that never saw a mirror image is not asked about one."""
+    consensus = config.rounds.consensus
+    return replace(consensus, mirror=consensus.mirror and config.student.augmentation.flip > 0)
+
+
+def label_config(config: Config) -> LabelStage | LabelTogether:
+    return LabelTogether(config.label, _consensus(config)) if _later(config) else config.label
+
+
+# What a student reads beside the label set, by its source.
+_STUDENT_INPUTS: dict[str, tuple[str, ...]] = {
+    "pseudo_labels": ("pseudo_labels",),
+    "online": ("generator", "teacher"),
+    "faces": (),
+}
+
+
+def student_config(config: Config) -> StudentTraining:
+    recipe, going_on = config.student, config.rounds.student
+    online = label_config(config) if recipe.source == "online" else None
+    if not _later(config):
+        return StudentTraining(recipe, online)
+    if going_on.from_weights:  # it knows something from the first step on, also of detail
+        own = replace(recipe.own_answer, after=0)
+        recipe = replace(recipe, own_answer=own, half_size_share=0.0)
+    differs = {
+        name: value
+        for name in ("steps", "learning_rate", "batch_size")
+        if (value := getattr(going_on, name))
+    }
+    recipe = replace(recipe, **differs)
+    return StudentAgain(recipe, online, going_on.from_weights)
+
+
+def student_inputs(config: Config) -> tuple[str, ...]:
+    judged = ("generator", "annotations", *optional(config, "test_annotations"), "student_before")
+    unlabelled = ("photographs",) if config.student.own_answer.unlabelled == "photographs" else ()
+    source = _STUDENT_INPUTS[config.student.source]
+    read = ("labels", *source, *unlabelled, *before(config, *judged))
+    return tuple(dict.fromkeys(read))
+
+
+def _trained_source(config: Config) -> str:
+    """The source that the run's student was trained on; before that, the one that it will have."""
+    path = resolve(config)["student"].path / CONFIG
+    if not path.exists():
+        return config.student.source
+    remedy = "train the student again"
+    recipe = read_fields(path, {"config": dict}, remedy)["config"].get("recipe")
+    source = recipe.get("source") if isinstance(recipe, dict) else None
+    if source not in _STUDENT_INPUTS:
+        raise UserError(f"{path} does not say what the student was trained on; {remedy}.")
+    return str(source)
+
+
+def export_config(config: Config) -> ExportJob:
+    """The page is left out: with or without it the student is the same."""
+    online = config.label if _trained_source(config) == "online" else None
+    return ExportJob(replace(config.export, web=False), online)
+
+
+def export_inputs(config: Config) -> tuple[str, ...]:
+    """The student, and what it was trained on, to measure eight bits with, unless that is gone."""
+    names, inputs = _STUDENT_INPUTS[_trained_source(config)], resolve(config)
+    trained = (inputs["student"].path / MANIFEST).exists()
+    gone = trained and not all((inputs[name].path / MANIFEST).exists() for name in names)
+    return ("labels", "student", *(() if gone else names))
+
+
+def compare_config(config: Config) -> Comparison:
+    test_sets = {name: t.without_paths() for name, t in config.sources.test_sets.items()}
+    return Comparison(config.compare.without_folders(), config.teacher, test_sets)
+
+
+def compare_inputs(config: Config) -> tuple[str, ...]:
+    return (
+        "labels", "generator", "annotations", *optional(config, "test_annotations"),
+        "teacher", "student", "export", *config.compare_inputs, *config.compare.folders,
+        *(of_round(m, n) for n in range(1, config.rounds.count) for m in (TEACHER, STUDENT)),
+        *(f"{name}.{part}" for name, t in config.sources.test_sets.items() for part in t.paths),
+        *(RIVAL + name for name in config.sources.rivals),
+    )  # fmt: skip

@@ -1,0 +1,115 @@
+"""What a student's moving average says of the pixels that it learns, beside the pseudo-labels or alone.
+
+The average answers on a weakly changed view of an image, and the student learns that on a strongly changed
+view. The two ideas are from "Mean teachers are better role models" (Tarvainen and Valpola, 2017) and
+FixMatch (Sohn et al., 2020); views that share their geometry, so that labels stay in place, are UniMatch's
+(Yang et al., 2023). To mix labels with the learner's own answer is bootstrapping (Reed et al., 2015).
+
+Shapes: B = batch, C = classes, H, W = pixels.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from datasets import Dataset
+from datasets.faces import RenderedFaces
+from datasets.photographs import Photographs
+from datasets.pseudo_labels import Labelled
+from datasets.transforms import Sample
+from student.recipe import OwnAnswer, StudentStage
+
+_LEAST = 1e-4  # probability: no answer is so sure that the other one could not change it
+
+
+class Unlabelled(Dataset[Any]):
+    """Images without masks as `Labelled` items whose pixels all have the ignore index.
+
+    Args:
+        images: uint8 [N, 3, H, W], in memory or in a file.
+        ignore_index: of the label set.
+        top_k: classes of each pixel that the labelled items beside them have.
+    """
+
+    def __init__(self, images: npt.NDArray[np.uint8], ignore_index: int, top_k: int) -> None:
+        self.images, self.ignore_index, self.top_k = images, ignore_index, top_k
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Labelled:
+        image = torch.from_numpy(np.array(self.images[index]))
+        nothing = torch.zeros_like(image[0])
+        others = nothing.expand(2 * (self.top_k - 1), *nothing.shape)
+        return Labelled(image, nothing + self.ignore_index, nothing, others)
+
+
+def open_unlabelled(
+    recipe: StudentStage,
+    like: Labelled,
+    ignore_index: int,
+    photographs: Path | None,
+    packed: Path,
+) -> Unlabelled | None:
+    """The images without masks that the recipe names; none for none.
+
+    Args:
+        like: a labelled item, for the size of the images and the number of classes of its pixels.
+        ignore_index: of the label set.
+        photographs: their folder or zip file.
+        packed: file that keeps the cropped photographs.
+
+    Raises:
+        UserError: the photographs cannot be read.
+    """
+    if recipe.own_answer.unlabelled == "none":
+        return None
+    size, top_k = like.image.shape[-1], 1 + len(like.runners_up) // 2
+    if recipe.own_answer.unlabelled == "rendered":  # once: rendering takes as long as learning
+        images = (
+            RenderedFaces(recipe.seed, recipe.own_answer.unlabelled_faces, size).whole()[0].numpy()
+        )
+    else:
+        assert photographs is not None
+        images = Photographs(photographs, size, packed).images
+    return Unlabelled(images, ignore_index, top_k)
+
+
+def with_own_answer(batch: Sample, own: Tensor, config: OwnAnswer, ignore_index: int) -> Sample:
+    """A batch whose labels are joined with the average's answer; where it has none, that one stands alone.
+
+    Both are joined by their weighted geometric mean.
+
+    Args:
+        own: probabilities [B, C, H, W] that the average gives the classes in the weak views.
+        config: the weight of the labels, and what counts where there is none.
+        ignore_index: mask value of pixels without a label.
+    """
+    unknown = (batch.mask == ignore_index).unsqueeze(1)
+    weight = torch.where(unknown, 0.0, config.teacher_weight)
+    labels = _probabilities(batch, own.shape[1]).clamp_min(_LEAST).log()
+    answer = (weight * labels + (1 - weight) * own.clamp_min(_LEAST).log()).softmax(1)
+
+    top_k = 1 + batch.runners_up.shape[1] // 2
+    shares, classes = answer.topk(top_k, dim=1)
+    doubted = unknown[:, 0] & (shares[:, 0] < config.least_confidence)
+    others = torch.stack([classes[:, 1:], (255 * shares[:, 1:]).round()], 2).flatten(1, 2)
+    return batch._replace(
+        mask=classes[:, 0],
+        confidence=shares[:, 0].masked_fill(doubted, 0),
+        runners_up=others.to(torch.uint8),
+    )
+
+
+def _probabilities(batch: Sample, classes: int) -> Tensor:
+    """The labels as probabilities [B, C, H, W]: what the known classes leave is shared by the others."""
+    known = [batch.mask.unsqueeze(1), batch.runners_up[:, 0::2].long()]
+    shares = [batch.confidence.unsqueeze(1), batch.runners_up[:, 1::2].float() / 255]
+    ranked, given = torch.cat(known, 1).clamp_max(classes - 1), torch.cat(shares, 1)
+    rest = (1 - given.sum(1, keepdim=True)).clamp_min(0) / max(classes - ranked.shape[1], 1)
+    dense = rest.expand(-1, classes, -1, -1).contiguous()
+    return dense.scatter(1, ranked, given)

@@ -1,0 +1,149 @@
+"""Stage `teacher` in a later round: learn from the masks and from the joined answers of both models.
+
+The teacher goes on from its weights. Most steps learn a fresh sample of the generator with the joined
+answer of the teacher and the student of the round before, weighted by its confidence. The other steps learn
+an annotated sample with its mask.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from accelerate import PartialState
+
+from common.errors import UserError
+from common.stage_folder import Result, StageFolder
+from teacher.consensus import Consensus, OpenStudent, Together
+from teacher.fewshot import FewShotCNN, load_teacher
+from teacher.fit import (
+    Shot,
+    TeacherStage,
+    open_task,
+    train_teacher,
+    training_features,
+    write_teacher,
+)
+from teacher.generators.base import FeatureGenerator
+from teacher.generators.sampling import feature_stds, to_uint8
+from teacher.predict import evaluate_teacher
+
+_EPOCH = 50  # steps
+_DECAY = 0.7  # share of the steps after which the learning rate is divided by ten
+_TOLERATED = 0.05  # mIoU that a teacher may lose on what it learns from
+_SEED, _SAMPLES = 1 << 40, 1 << 40  # seed of the samples, and how many it has
+
+
+@dataclass(frozen=True)
+class Relearning:
+    """How the teacher of a later round learns.
+
+    Args:
+        epochs: passes of 50 steps, a sample each; 0 leaves the teacher as it is.
+        learning_rate: Adam's learning rate, divided by ten after seven tenths of the epochs.
+        mask_share: share of the steps that learn an annotated sample.
+    """
+
+    epochs: int = 12
+    learning_rate: float = 1e-3
+    mask_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mask_share <= 1:
+            raise UserError(
+                f"rounds.teacher.mask_share is {self.mask_share}; it is a share, from 0 to 1."
+            )
+
+
+@dataclass(frozen=True)
+class TeacherAgain:
+    """What the stage depends on in a later round.
+
+    Args:
+        recipe: the options of the stage, for all that `relearning` does not say.
+        relearning: what differs from it.
+        consensus: how the answers of teacher and student are joined.
+        truncation: psi of the fresh samples, that of the pseudo-labels.
+    """
+
+    recipe: TeacherStage
+    relearning: Relearning
+    consensus: Consensus
+    truncation: float
+
+
+def fit_teacher_again(
+    config: TeacherAgain, folder: StageFolder, open_student: OpenStudent
+) -> Result:
+    """Run the stage: writes the files of `fit_teacher`.
+
+    Reads its inputs, and `teacher_before` and `student_before`. If the new teacher is worse on the samples
+    that it is evaluated on, the teacher of the round before is written instead; where these are the very
+    samples that it learns from, which the teacher before had to itself, if it is much worse.
+
+    Args:
+        open_student: reads the student of the round before.
+    """
+    if not PartialState().is_main_process:
+        return Result([], {})
+    relearning = config.relearning
+    task = open_task(config.recipe, folder)
+    generator, labels, inputs = task.generator, task.labels, folder.inputs
+    before = load_teacher(inputs["teacher_before"], generator, labels.names)
+    figures = evaluate_teacher(generator, before, task.test, labels)
+    if not relearning.epochs:
+        return write_teacher(folder, task, before, {task.kind: figures})
+
+    student = open_student(
+        inputs["student_before"], labels, config.consensus.mirror, generator.device
+    )
+    network = copy.deepcopy(before).requires_grad_(True)
+    if config.recipe.standardise:
+        network.standardise(feature_stds(generator, config.recipe.seed), trained=True)
+    recipe = replace(
+        config.recipe,
+        network=before.config,
+        epochs=relearning.epochs,
+        learning_rate=relearning.learning_rate,
+        lr_decay_epoch=round(_DECAY * relearning.epochs),
+    )
+
+    def shots() -> Iterator[Shot]:
+        drawn = torch.rand(_EPOCH) < relearning.mask_share
+        for is_mask in drawn.tolist():
+            if is_mask:
+                i = int(torch.randint(len(task.training.samples), ()))
+                features = training_features(
+                    generator, task.training.samples.take([i]), config.recipe
+                )
+                yield Shot(features, task.training.masks[[i]])
+            else:
+                yield _consensus_shot(
+                    generator, before, Together(student, config.consensus), config.truncation
+                )
+
+    learned = train_teacher(recipe, task, network, shots, folder)
+    tolerated = _TOLERATED if task.test is task.training else 0.0
+    taken = learned["miou"] >= figures["miou"] - tolerated
+    if not taken:
+        print(
+            f"warning: the teacher that learned from the student is worse than the one before, mIoU "
+            f"{learned['miou']:.3f} after {figures['miou']:.3f} on {task.kind}: it is not taken."
+        )
+    best, best_figures = (network, learned) if taken else (before, figures)
+    return write_teacher(folder, task, best, {task.kind: best_figures, "taken": taken})
+
+
+@torch.no_grad()
+def _consensus_shot(
+    generator: FeatureGenerator, teacher: FewShotCNN, together: Together, psi: float
+) -> Shot:
+    """A fresh sample, drawn from the global random state, with the answer of both."""
+    number = int(torch.randint(_SAMPLES, ()))
+    latents = generator.latents(generator.random_inputs(_SEED, [number]), psi)
+    image, features = generator.synthesise(latents)
+    answer = together.consensus.join(
+        teacher.probabilities(features), together.student(to_uint8(image))
+    )
+    confidence, classes = answer.max(1)
+    return Shot(features, classes.to(torch.uint8), confidence)

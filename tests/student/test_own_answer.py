@@ -1,0 +1,99 @@
+"""Labels joined with the average's own answer, and images without masks, which it labels alone."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from datasets.faces import RenderedFaces
+from datasets.pseudo_labels import Labelled
+from datasets.transforms import Augmentation, Augmented, Sample
+from student.data import joined, split
+from student.own_answer import open_unlabelled, with_own_answer
+from student.recipe import OwnAnswer, StudentStage
+from tests.conftest import SIZE
+
+RENDERED = StudentStage(own_answer=OwnAnswer(unlabelled="rendered", unlabelled_faces=8))
+IGNORE = 255
+
+
+def item(top_k: int = 1) -> Labelled:
+    mask = torch.zeros(SIZE, SIZE, dtype=torch.uint8)
+    image = torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)
+    return Labelled(image, mask, mask, mask.expand(2 * (top_k - 1), SIZE, SIZE))
+
+
+def pixels(masks: list[int], confidence: list[float], runners_up: list[list[int]]) -> Sample:
+    """A batch of one image, a row of pixels."""
+    image = torch.zeros(1, 3, 1, len(masks), dtype=torch.uint8)
+    others = torch.tensor(runners_up, dtype=torch.uint8).view(1, len(runners_up), 1, len(masks))
+    return Sample(
+        image, torch.tensor(masks).view(1, 1, -1), torch.tensor(confidence).view(1, 1, -1), others,
+        torch.tensor([7]), image,
+    )  # fmt: skip
+
+
+def test_images_come_without_their_masks() -> None:
+    images = open_unlabelled(RENDERED, item(3), IGNORE, None, Path())
+    assert images is not None and len(images) == 8
+    assert torch.equal(images[5].image, RenderedFaces(0, 8, SIZE)[5][0])
+    assert images[5].mask.unique().tolist() == [IGNORE]
+    assert images[5].confidence.unique().tolist() == [0]
+    assert images[5].runners_up.shape == (4, SIZE, SIZE)
+    assert open_unlabelled(StudentStage(), item(), IGNORE, None, Path()) is None
+
+
+def test_photographs_are_cropped_and_read(tmp_path: Path) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for i in range(3):
+        Image.new("RGB", (40, 30), (50 * i, 0, 0)).save(folder / f"{i}.png")
+    recipe = StudentStage(own_answer=OwnAnswer(unlabelled="photographs"))
+    images = open_unlabelled(recipe, item(), IGNORE, folder, tmp_path / "packed")
+    assert images is not None and len(images) == 3
+    assert {int(images[i].image[0, 0, 0]) for i in range(3)} == {0, 50, 100}
+
+
+def test_the_weak_view_has_the_places_of_the_strong_one_and_the_colours_of_the_image() -> None:
+    images = open_unlabelled(RENDERED, item(), IGNORE, None, Path())
+    assert images is not None
+    still = Augmentation(flip=0, shift=0, scale=0, rotate=0)
+    moved = Augmentation(shift=0.2, scale=0.2, rotate=30, colour=0, hue=0, blur=0, noise=0, grey=0)
+    keys = [(0, 0), (0, 3), (1, 3)]
+    looks = Augmented(images, still, IGNORE, 1, weak=True).__getitems__(keys)
+    assert all(torch.equal(s.weak, images[int(s.number)].image) for s in looks)
+    assert any(not torch.equal(s.weak, s.image) for s in looks)
+    moves = Augmented(images, moved, IGNORE, 1, weak=True).__getitems__(keys)
+    assert all(torch.equal(s.weak, s.image) for s in moves)
+    assert any(not torch.equal(s.weak, images[int(s.number)].image) for s in moves)
+    whole = Augmented(images, Augmentation(), IGNORE, 1, weak=True)
+    assert torch.equal(whole[1, 3].image, whole.__getitems__(keys)[2].image)
+    assert Augmented(images, Augmentation(), IGNORE, 1)[0, 0].weak.numel() == 0
+
+
+def test_labels_and_answer_are_joined_by_their_weight() -> None:
+    batch = pixels([0, 0], [0.7, 0.7], [[1, 1], [round(255 * 0.2), round(255 * 0.2)]])
+    own = torch.tensor([[0.1, 0.8, 0.1], [0.8, 0.1, 0.1]]).T.view(1, 3, 1, 2)
+    made = with_own_answer(batch, own, OwnAnswer(teacher_weight=0.25), IGNORE)
+    labels = torch.tensor([[0.7, 0.2, 0.1]] * 2).T.view(1, 3, 1, 2)
+    expected = labels**0.25 * own**0.75
+    expected = expected / expected.sum(1, keepdim=True)
+    assert made.mask.tolist() == [[[1, 0]]]
+    assert torch.allclose(made.confidence, expected.amax(1), atol=2e-3)
+    assert made.runners_up[0, 0].tolist() == [[0, 1]]
+    alone = with_own_answer(batch, own, OwnAnswer(teacher_weight=1.0), IGNORE)
+    assert alone.mask.tolist() == [[[0, 0]]]
+    assert torch.allclose(alone.confidence, torch.tensor(0.7), atol=2e-3)
+
+
+def test_where_there_is_no_label_the_answer_stands_alone_if_it_is_sure() -> None:
+    batch = pixels([IGNORE, IGNORE, 0], [0.0, 0.0, 0.4], [])
+    batch = batch._replace(runners_up=torch.zeros(1, 0, 1, 3, dtype=torch.uint8))
+    own = torch.tensor([[0.9, 0.1], [0.45, 0.55], [0.5, 0.5]]).T.view(1, 2, 1, 3)
+    config = OwnAnswer(teacher_weight=0.5, least_confidence=0.6)
+    made = with_own_answer(batch, own, config, IGNORE)
+    assert made.mask.tolist()[0][0][:2] == [0, 1]
+    assert torch.allclose(made.confidence[0, 0, :2], torch.tensor([0.9, 0.0]))
+    assert made.confidence[0, 0, 2] > 0  # the pseudo-label stands beside it
+    both = joined(batch, made)
+    assert both.number.tolist() == [7, 7] and len(split(both, 2)) == 2
