@@ -133,6 +133,7 @@ def random_batch(count: int, size: int, device: torch.device) -> Sample:
         torch.empty(count, 0, size, size, dtype=torch.uint8),
         torch.arange(count),
         torch.empty(count, 0),
+        torch.empty(count, 0),
     )
     return Sample(*(column.to(device) for column in batch))
 

@@ -19,8 +19,6 @@ from datasets.batches import Key
 from datasets.fetch import fetch
 from datasets.pseudo_labels import Labelled
 
-_LIKE_MASKS = {"confidence": "mask", "runners_up": "mask"}
-
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -55,42 +53,31 @@ class Augmentation:
             ignore_index: mask value of pixels that come in from beyond the border.
         """
         return A.Compose(
-            [*self._moves(ignore_index), *self._looks()], additional_targets=_LIKE_MASKS
+            [
+                A.HorizontalFlip(p=self.flip),
+                A.Affine(
+                    translate_percent=(-self.shift, self.shift),
+                    scale=(1 - self.scale, 1 + self.scale),
+                    rotate=(-self.rotate, self.rotate),
+                    interpolation=cv2.INTER_LINEAR,
+                    mask_interpolation=cv2.INTER_NEAREST,
+                    border_mode=cv2.BORDER_REFLECT_101,
+                    fill_mask=ignore_index,
+                    p=0.8 if self.shift or self.scale or self.rotate else 0.0,
+                ),
+                A.ColorJitter(
+                    brightness=(1 - self.colour, 1 + self.colour),
+                    contrast=(1 - self.colour, 1 + self.colour),
+                    saturation=(1 - self.colour, 1 + self.colour),
+                    hue=(-self.hue, self.hue),
+                    p=0.8 if self.colour or self.hue else 0.0,
+                ),
+                A.ToGray(p=self.grey),
+                A.GaussianBlur(blur_limit=(3, 3), sigma_limit=(0.3, 1.0), p=self.blur),
+                A.GaussNoise(std_range=(0.01, 0.05), p=self.noise),
+            ],
+            additional_targets=dict.fromkeys(("confidence", "runners_up", "places"), "mask"),
         )
-
-    def build_in_two(self, ignore_index: int) -> tuple[A.Compose, A.Compose]:
-        """The same in two: what moves pixels, for images and masks, and what changes images' look."""
-        moves = A.Compose(self._moves(ignore_index), additional_targets=_LIKE_MASKS)
-        return moves, A.Compose(self._looks())
-
-    def _moves(self, ignore_index: int) -> list[A.BasicTransform]:
-        return [
-            A.HorizontalFlip(p=self.flip),
-            A.Affine(
-                translate_percent=(-self.shift, self.shift),
-                scale=(1 - self.scale, 1 + self.scale),
-                rotate=(-self.rotate, self.rotate),
-                interpolation=cv2.INTER_LINEAR,
-                mask_interpolation=cv2.INTER_NEAREST,
-                border_mode=cv2.BORDER_REFLECT_101,
-                fill_mask=ignore_index,
-                p=0.8 if self.shift or self.scale or self.rotate else 0.0,
-            ),
-        ]
-
-    def _looks(self) -> list[A.BasicTransform]:
-        return [
-            A.ColorJitter(
-                brightness=(1 - self.colour, 1 + self.colour),
-                contrast=(1 - self.colour, 1 + self.colour),
-                saturation=(1 - self.colour, 1 + self.colour),
-                hue=(-self.hue, self.hue),
-                p=0.8 if self.colour or self.hue else 0.0,
-            ),
-            A.ToGray(p=self.grey),
-            A.GaussianBlur(blur_limit=(3, 3), sigma_limit=(0.3, 1.0), p=self.blur),
-            A.GaussNoise(std_range=(0.01, 0.05), p=self.noise),
-        ]
 
 
 class Sample(NamedTuple):
@@ -102,8 +89,9 @@ class Sample(NamedTuple):
         confidence: probability of the mask's class, float [H, W] in [0, 1].
         runners_up: the next classes and their probabilities as in `Labelled`, uint8 [2 (k - 1), H, W].
         number: index in the data set, [].
-        weak: the image before its colours were changed, and before blur and noise, uint8 [3, H, W]; [0]
-            where nobody asked for it.
+        original: the image before augmentation, uint8 [3, H, W]; [0] where nobody asked for it.
+        places: index of the pixel of `original`, row by row, that each pixel comes from, int64 [H, W]; [0]
+            where nobody asked for them.
     """
 
     image: Tensor
@@ -111,7 +99,8 @@ class Sample(NamedTuple):
     confidence: Tensor
     runners_up: Tensor
     number: Tensor
-    weak: Tensor
+    original: Tensor
+    places: Tensor
 
 
 class Augmented(Dataset[Any]):
@@ -122,7 +111,7 @@ class Augmented(Dataset[Any]):
         augmentation: the transformations; none to leave samples as they are.
         ignore_index: mask value of pixels that come in from beyond the border.
         seed: the augmentation of an item depends on (seed, epoch, index) only.
-        weak: whether samples have the weakly changed image as well.
+        traced: whether samples have the original image, and say where each pixel comes from.
     """
 
     def __init__(
@@ -131,14 +120,11 @@ class Augmented(Dataset[Any]):
         augmentation: Augmentation | None,
         ignore_index: int,
         seed: int,
-        weak: bool = False,
+        traced: bool = False,
     ) -> None:
         self.source, self.seed = source, seed
-        self.transform, self.change_look = None, None
-        if augmentation and weak:
-            self.transform, self.change_look = augmentation.build_in_two(ignore_index)
-        elif augmentation:
-            self.transform = augmentation.build(ignore_index)
+        self.transform = augmentation.build(ignore_index) if augmentation else None
+        self.traced = traced
 
     def __getitems__(self, keys: list[Key]) -> list[Sample]:
         items = fetch(self.source, [index for _, index in keys])
@@ -149,25 +135,33 @@ class Augmented(Dataset[Any]):
 
     def _prepare(self, key: Key, item: Labelled) -> Sample:
         image, mask, confidence, runners_up = item
-        weak = torch.empty(0, dtype=torch.uint8)
+        original, places = self._trace(image)
         if self.transform is not None:
-            seed = step_seed(self.seed, *key) % 2**32
-            self.transform.set_random_seed(seed)
+            self.transform.set_random_seed(step_seed(self.seed, *key) % 2**32)
             arrays = {"mask": mask.numpy(), "confidence": confidence.numpy()}
             if len(runners_up):
                 arrays["runners_up"] = np.ascontiguousarray(runners_up.permute(1, 2, 0).numpy())
+            if self.traced:
+                arrays["places"] = places.float().numpy()
             pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
             out = self.transform(image=pixels, **arrays)
-            if self.change_look is not None:
-                weak = torch.from_numpy(out["image"]).permute(2, 0, 1)
-                self.change_look.set_random_seed(seed)
-                out |= self.change_look(image=out["image"])
             image = torch.from_numpy(out["image"]).permute(2, 0, 1)
             mask, confidence = torch.from_numpy(out["mask"]), torch.from_numpy(out["confidence"])
             if len(runners_up):
                 runners_up = torch.from_numpy(out["runners_up"]).permute(2, 0, 1)
+            if self.traced:
+                places = torch.from_numpy(out["places"]).long()
         number = torch.tensor(key[1])
-        return Sample(image, mask.long(), confidence.float() / 255, runners_up, number, weak)
+        return Sample(
+            image, mask.long(), confidence.float() / 255, runners_up, number, original, places
+        )
+
+    def _trace(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The image, and the index of each of its pixels."""
+        if not self.traced:
+            return torch.empty(0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+        height, width = image.shape[-2:]
+        return image, torch.arange(height * width).view(height, width)
 
 
 class Exact(Dataset[Any]):

@@ -86,4 +86,4 @@ def halved(batch: Sample, step: int) -> Sample:
     image = F.avg_pool2d(batch.image[..., :height, :width].float(), 2).round().to(torch.uint8)
     corner = (..., slice(step % 2, height, 2), slice(step // 2 % 2, width, 2))
     mask, confidence, runners_up = (column[corner] for column in batch[1:4])
-    return Sample(image, mask, confidence, runners_up, batch.number, batch.weak)
+    return batch._replace(image=image, mask=mask, confidence=confidence, runners_up=runners_up)

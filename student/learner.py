@@ -120,10 +120,10 @@ class StudentLearner(Learner):
 
     @torch.no_grad()
     def _with_own_answer(self, part: Sample) -> Sample:
-        """A part of a batch whose labels are joined with what the average sees in the weak views."""
+        """A part of a batch whose labels are joined with what the average sees in the original images."""
         part = Sample(*(column.to(self.accelerator.device) for column in part))
         with self.accelerator.autocast():
-            logits = self.average.eval()(part.weak.to(memory_format=torch.channels_last))
+            logits = self.average.eval()(part.original.to(memory_format=torch.channels_last))
         own = logits.float().softmax(1)
         return with_own_answer(part, own, self.recipe.own_answer, self.labels.ignore_index)
 

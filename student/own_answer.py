@@ -1,9 +1,9 @@
 """What a student's moving average says of the pixels that it learns, beside the pseudo-labels or alone.
 
-The average answers on a weakly changed view of an image, and the student learns that on a strongly changed
-view. The two ideas are from "Mean teachers are better role models" (Tarvainen and Valpola, 2017) and
-FixMatch (Sohn et al., 2020); views that share their geometry, so that labels stay in place, are UniMatch's
-(Yang et al., 2023). To mix labels with the learner's own answer is bootstrapping (Reed et al., 2015).
+The average answers on an image as it is, and the student learns that on a shifted, turned and recoloured
+one. The two ideas are from "Mean teachers are better role models" (Tarvainen and Valpola, 2017) and
+FixMatch (Sohn et al., 2020); UniMatch (Yang et al., 2023) segments so. To mix labels with the learner's own
+answer is bootstrapping (Reed et al., 2015).
 
 Shapes: B = batch, C = classes, H, W = pixels.
 """
@@ -85,14 +85,17 @@ def with_own_answer(batch: Sample, own: Tensor, config: OwnAnswer, ignore_index:
     Both are joined by their weighted geometric mean.
 
     Args:
-        own: probabilities [B, C, H, W] that the average gives the classes in the weak views.
+        own: probabilities [B, C, H, W] that the average gives the classes in the original images.
         config: the weight of the labels, and what counts where there is none.
         ignore_index: mask value of pixels without a label.
     """
+    places = batch.places.flatten(1).unsqueeze(1).expand(-1, own.shape[1], -1)
+    moved = own.flatten(2).gather(2, places).view_as(own)
+
     unknown = (batch.mask == ignore_index).unsqueeze(1)
     weight = torch.where(unknown, 0.0, config.teacher_weight)
     labels = _probabilities(batch, own.shape[1]).clamp_min(_LEAST).log()
-    answer = (weight * labels + (1 - weight) * own.clamp_min(_LEAST).log()).softmax(1)
+    answer = (weight * labels + (1 - weight) * moved.clamp_min(_LEAST).log()).softmax(1)
 
     top_k = 1 + batch.runners_up.shape[1] // 2
     shares, classes = answer.topk(top_k, dim=1)

@@ -16,7 +16,7 @@ from student.base import NetworkConfig
 
 @dataclass(frozen=True)
 class OwnAnswer:
-    """What a student learns from its own moving average, which sees a weakly changed view of each image.
+    """What a student learns from its own moving average, which sees each image before augmentation.
 
     Args:
         teacher_weight: weight of the pseudo-labels in what the student learns of a pixel; the rest is the

@@ -49,6 +49,7 @@ def test_a_batch_at_half_its_size() -> None:
         mask.to(torch.uint8).unsqueeze(1).expand(2, 4, 3, 3),
         torch.arange(2),
         torch.empty(2, 0),
+        torch.empty(2, 0),
     )
     seen = []
     for step in range(4):

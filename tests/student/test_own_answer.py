@@ -29,7 +29,7 @@ def pixels(masks: list[int], confidence: list[float], runners_up: list[list[int]
     others = torch.tensor(runners_up, dtype=torch.uint8).view(1, len(runners_up), 1, len(masks))
     return Sample(
         image, torch.tensor(masks).view(1, 1, -1), torch.tensor(confidence).view(1, 1, -1), others,
-        torch.tensor([7]), image,
+        torch.tensor([7]), image, torch.arange(len(masks)).view(1, 1, -1),
     )  # fmt: skip
 
 
@@ -54,21 +54,34 @@ def test_photographs_are_cropped_and_read(tmp_path: Path) -> None:
     assert {int(images[i].image[0, 0, 0]) for i in range(3)} == {0, 50, 100}
 
 
-def test_the_weak_view_has_the_places_of_the_strong_one_and_the_colours_of_the_image() -> None:
+def test_every_pixel_says_where_it_comes_from() -> None:
     images = open_unlabelled(RENDERED, item(), IGNORE, None, Path())
     assert images is not None
-    still = Augmentation(flip=0, shift=0, scale=0, rotate=0)
-    moved = Augmentation(shift=0.2, scale=0.2, rotate=30, colour=0, hue=0, blur=0, noise=0, grey=0)
-    keys = [(0, 0), (0, 3), (1, 3)]
-    looks = Augmented(images, still, IGNORE, 1, weak=True).__getitems__(keys)
-    assert all(torch.equal(s.weak, images[int(s.number)].image) for s in looks)
-    assert any(not torch.equal(s.weak, s.image) for s in looks)
-    moves = Augmented(images, moved, IGNORE, 1, weak=True).__getitems__(keys)
-    assert all(torch.equal(s.weak, s.image) for s in moves)
-    assert any(not torch.equal(s.weak, images[int(s.number)].image) for s in moves)
-    whole = Augmented(images, Augmentation(), IGNORE, 1, weak=True)
-    assert torch.equal(whole[1, 3].image, whole.__getitems__(keys)[2].image)
-    assert Augmented(images, Augmentation(), IGNORE, 1)[0, 0].weak.numel() == 0
+    turned = Augmentation(flip=1, shift=0.2, scale=0, rotate=0, colour=0, hue=0, blur=0, noise=0)
+    keys = [(0, 0), (0, 3), (1, 3), (2, 5)]
+    for sample in Augmented(images, turned, IGNORE, 1, traced=True).__getitems__(keys):
+        assert torch.equal(sample.original, images[int(sample.number)].image)
+        source = sample.original.flatten(1)[:, sample.places].float()
+        # Shifts are parts of pixels, and colours between two pixels are mixed.
+        near = (sample.image.float() - source).abs().mean()
+        assert near < 0.5 * (sample.image.float() - sample.original.float()).abs().mean()
+    whole = Augmented(images, Augmentation(), IGNORE, 1, traced=True)
+    plain = Augmented(images, Augmentation(), IGNORE, 1)
+    assert torch.equal(whole[1, 3].image, plain[1, 3].image)
+    assert torch.equal(whole[1, 3].places, whole.__getitems__(keys)[2].places)
+    assert plain[0, 0].places.numel() == plain[0, 0].original.numel() == 0
+    still = Augmented(images, None, IGNORE, 1, traced=True)[0, 0]
+    assert torch.equal(still.places.flatten(), torch.arange(SIZE**2))
+
+
+def test_the_answer_moves_with_the_pixels() -> None:
+    batch = pixels([IGNORE] * 3, [0.0] * 3, [])
+    batch = batch._replace(runners_up=torch.zeros(1, 0, 1, 3, dtype=torch.uint8))
+    batch = batch._replace(places=torch.tensor([[[2, 0, 1]]]))
+    own = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]).T.view(1, 2, 1, 3)
+    made = with_own_answer(batch, own, OwnAnswer(), IGNORE)
+    assert made.mask.tolist() == [[[1, 0, 1]]]
+    assert torch.allclose(made.confidence, torch.tensor([[[0.7, 0.9, 0.8]]]))
 
 
 def test_labels_and_answer_are_joined_by_their_weight() -> None:
