@@ -48,6 +48,7 @@ Completed = subprocess.CompletedProcess[str]
 LONGEST = (
     "test_resume",
     "test_toy_family",
+    "test_rounds",
     "test_processes",
     "test_own_data",
     "test_label",
