@@ -70,7 +70,7 @@ def student_config(config: Config) -> StudentTraining:
     differs = {
         name: value
         for name in ("steps", "learning_rate", "batch_size")
-        if (value := getattr(going_on, name))
+        if (value := getattr(going_on, name)) is not None
     }
     recipe = replace(recipe, **differs)
     return StudentAgain(recipe, online, going_on.from_weights)

@@ -16,14 +16,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from common.answers import join_answers
 from datasets import Dataset
 from datasets.faces import RenderedFaces
 from datasets.photographs import Photographs
 from datasets.pseudo_labels import Labelled
 from datasets.transforms import Sample
 from student.recipe import OwnAnswer, StudentStage
-
-_LEAST = 1e-4  # probability: no answer is so sure that the other one could not change it
 
 
 class Unlabelled(Dataset[Any]):
@@ -82,8 +81,6 @@ def open_unlabelled(
 def with_own_answer(batch: Sample, own: Tensor, config: OwnAnswer, ignore_index: int) -> Sample:
     """A batch whose labels are joined with the average's answer; where it has none, that one stands alone.
 
-    Both are joined by their weighted geometric mean.
-
     Args:
         own: probabilities [B, C, H, W] that the average gives the classes in the original images.
         config: the weight of the labels, and what counts where there is none.
@@ -94,8 +91,7 @@ def with_own_answer(batch: Sample, own: Tensor, config: OwnAnswer, ignore_index:
 
     unknown = (batch.mask == ignore_index).unsqueeze(1)
     weight = torch.where(unknown, 0.0, config.teacher_weight)
-    labels = _probabilities(batch, own.shape[1]).clamp_min(_LEAST).log()
-    answer = (weight * labels + (1 - weight) * moved.clamp_min(_LEAST).log()).softmax(1)
+    answer = join_answers(_probabilities(batch, own.shape[1]), moved, weight)
 
     top_k = 1 + batch.runners_up.shape[1] // 2
     shares, classes = answer.topk(top_k, dim=1)

@@ -23,10 +23,8 @@ from datasets.sheets import batch_size_for
 from student.network import Predict, build_student, load_student, predictor
 from student.recipe import StudentStage
 
-_SETS = (
-    "annotations",
-    "test_annotations",
-)  # inputs: samples that people labelled; the last one decides
+# Inputs: samples that people labelled; the last one that there is decides.
+_SETS = ("annotations", "test_annotations")
 _SHRUNK = 0.5  # a class that keeps less of its pixels is warned of
 
 

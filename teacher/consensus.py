@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from common.answers import join_answers
 from common.errors import UserError
 from datasets.labels import LabelSet
 from teacher.fewshot import image_score, load_teacher, uncertainty
@@ -42,14 +43,8 @@ class Consensus:
             )
 
     def join(self, teacher: Tensor, student: Tensor) -> Tensor:
-        """Both answers [B, C, S, S] as one: their weighted geometric mean, which sums to one again.
-
-        Unlike the arithmetic mean it follows whoever is surer that a class is not there, which no weight
-        for the whole image can say.
-        """
-        w = self.teacher_weight
-        teacher, student = (p.float().clamp_min(1e-4).log() for p in (teacher, student))
-        return (w * teacher + (1 - w) * student).softmax(1)
+        """Both answers [B, C, S, S] as one."""
+        return join_answers(teacher, student, self.teacher_weight)
 
 
 class Together(NamedTuple):

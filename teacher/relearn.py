@@ -49,6 +49,8 @@ class Relearning:
     mask_share: float = 0.2
 
     def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise UserError(f"rounds.teacher.epochs is {self.epochs}; it is a number, 0 at least.")
         if not 0 <= self.mask_share <= 1:
             raise UserError(
                 f"rounds.teacher.mask_share is {self.mask_share}; it is a share, from 0 to 1."

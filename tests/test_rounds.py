@@ -231,6 +231,21 @@ def test_a_teacher_without_a_student_is_refused(chain: Chain, finished: Path) ->
     assert "name both or neither" in made.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "stage"),
+    [("student.steps", 0, "student"), ("teacher.epochs", -1, "teacher"), ("count", 0, "teacher")],
+)
+def test_counts_of_later_rounds_are_checked(
+    chain: Chain, finished: Path, tmp_path: Path, option: str, value: int, stage: str
+) -> None:
+    made = run_cli(
+        stage, "--config", chain.config, "--run.dir", tmp_path, f"--rounds.{option}={value}",
+        "--sources.teacher", finished / "teacher", "--sources.student", finished / "student",
+    )  # fmt: skip
+    assert made.returncode == 2
+    assert f"{option} is {value}" in made.stderr
+
+
 def test_unlabelled_photographs_must_be_named(chain: Chain, tmp_path: Path) -> None:
     made = run_cli(
         "distill", "--config", chain.config, "--run.dir", tmp_path, "--student.own_answer.unlabelled",
