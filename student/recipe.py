@@ -146,6 +146,10 @@ class GoingOn:
     batch_size: int | None = None
     from_weights: bool = True
 
+    def __post_init__(self) -> None:
+        counts = ("steps", "batch_size")
+        require_counts("rounds.student", self, *(n for n in counts if getattr(self, n) is not None))
+
 
 @dataclass(frozen=True)
 class StudentTraining:

@@ -243,7 +243,7 @@ def test_counts_of_later_rounds_are_checked(
         "--sources.teacher", finished / "teacher", "--sources.student", finished / "student",
     )  # fmt: skip
     assert made.returncode == 2
-    assert f"{option} is {value}" in made.stderr
+    assert f"rounds.{option} is {value}" in made.stderr
 
 
 def test_unlabelled_photographs_must_be_named(chain: Chain, tmp_path: Path) -> None:
