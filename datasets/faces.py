@@ -17,59 +17,62 @@ from datasets.portrait import CLASS_NAMES
 from datasets.portrait.hair import Hair
 from datasets.portrait.head import ear_traits, head_outline, paint_ears, paint_head
 from datasets.portrait.painting import Canvas, RandomStream, mixture, pick
-from datasets.portrait.parts import paint_eyes_and_brows, paint_mouth, paint_nose
+from datasets.portrait.parts import (
+    paint_eyes_and_brows,
+    paint_glasses,
+    paint_mouth,
+    paint_nose,
+)
 from datasets.portrait.scene import (
     Light,
     any_colour,
     background,
     expose,
     paint_body,
+    paint_clutter,
     place_head,
     tint,
 )
+from datasets.portrait.world import STUDIO, World
 
 __all__ = ["CLASS_NAMES", "RenderedFaces", "render_faces"]
 
 _CHUNK = 32  # faces rendered at once: their fields stay in the processor's cache
 
-_SKIN = [
-    [0.96, 0.80, 0.70], [0.93, 0.74, 0.62], [0.87, 0.66, 0.52], [0.78, 0.56, 0.41],
-    [0.65, 0.44, 0.31], [0.50, 0.33, 0.23], [0.38, 0.25, 0.18],
-]  # fmt: skip
-_HAIR = [
-    [0.07, 0.06, 0.06], [0.17, 0.11, 0.08], [0.32, 0.20, 0.12], [0.48, 0.27, 0.14],
-    [0.66, 0.48, 0.28], [0.82, 0.68, 0.44], [0.62, 0.60, 0.58], [0.85, 0.84, 0.82],
-]  # fmt: skip
 
-
-def render_faces(seed: int, indices: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
+def render_faces(
+    seed: int, indices: Tensor, resolution: int, world: World = STUDIO
+) -> tuple[Tensor, Tensor]:
     """Render faces on the device of `indices`.
 
     Args:
         seed: seed of the stream of faces.
         indices: numbers of the faces in the stream, [B].
         resolution: side R of the images.
+        world: what the faces have in common.
 
     Returns:
         Images, uint8 [B, 3, R, R], and masks, uint8 [B, R, R] with the indices of `CLASS_NAMES`.
     """
-    parts = [_draw(RandomStream(seed, chunk), resolution) for chunk in indices.split(_CHUNK)]
+    parts = [_draw(RandomStream(seed, chunk), resolution, world) for chunk in indices.split(_CHUNK)]
     return torch.cat([rgb for rgb, _ in parts]), torch.cat([mask for _, mask in parts])
 
 
-def _draw(rng: RandomStream, resolution: int) -> tuple[Tensor, Tensor]:
-    frame = place_head(rng, resolution)
-    skin = pick(_SKIN, mixture([3, 4, 4, 3, 2, 2, 1.5], rng))
+def _draw(rng: RandomStream, resolution: int, world: World) -> tuple[Tensor, Tensor]:
+    frame = place_head(rng, resolution, world)
+    skin = pick(world.skin, mixture(world.skin_weights, rng))
     skin = skin * tint(rng, 0.06) * rng.uniform(0.9, 1.06).unsqueeze(1)
-    hair_colour = pick(_HAIR, mixture([4, 4, 3, 1.5, 2, 1.5, 0.8, 0.6], rng)) * tint(rng, 0.10)
-    dyed = rng.chance(0.04).unsqueeze(1)
+    hair_colour = pick(world.hair, mixture(world.hair_weights, rng)) * tint(rng, 0.10)
+    dyed = rng.chance(world.dyed).unsqueeze(1)
     hair_colour = torch.where(dyed, any_colour(rng), hair_colour)
 
     canvas = Canvas(background(rng, frame, skin, hair_colour), frame.pixels_per_unit)
     head = head_outline(rng, frame)
     hair = Hair(rng, frame, head, hair_colour)
-    light = Light(rng, frame)
+    light = Light(rng, frame, world)
 
+    if world.clutter:
+        paint_clutter(rng, canvas, frame, world.clutter)
     hair.paint_behind(canvas)
     paint_body(rng, canvas, frame, skin)
     ears = ear_traits(rng, frame)
@@ -78,9 +81,11 @@ def _draw(rng: RandomStream, resolution: int) -> tuple[Tensor, Tensor]:
     paint_mouth(rng, canvas, frame, skin)
     paint_nose(rng, canvas, frame, skin, light)
     paint_eyes_and_brows(rng, canvas, frame, skin, hair_colour)
+    if world.glasses:
+        paint_glasses(rng, canvas, frame, world.glasses)
     paint_ears(canvas, frame, ears, skin, light, behind=False)
     hair.paint_in_front(canvas)
-    return expose(rng, canvas, light), canvas.mask
+    return expose(rng, canvas, light, world), canvas.mask
 
 
 class RenderedFaces(Dataset[Any]):
@@ -92,12 +97,20 @@ class RenderedFaces(Dataset[Any]):
         resolution: side R of the images.
         first: number of the first face in the stream.
         labels: label set of the masks; none for `CLASS_NAMES`.
+        world: what the faces have in common.
     """
 
     def __init__(
-        self, seed: int, count: int, resolution: int, first: int = 0, labels: LabelSet | None = None
+        self,
+        seed: int,
+        count: int,
+        resolution: int,
+        first: int = 0,
+        labels: LabelSet | None = None,
+        world: World = STUDIO,
     ) -> None:
         self.seed, self.count, self.resolution, self.first = seed, count, resolution, first
+        self.world = world
         self.table = None if labels is None else torch.from_numpy(labels.table(CLASS_NAMES))
 
     def __len__(self) -> int:
@@ -115,5 +128,6 @@ class RenderedFaces(Dataset[Any]):
         return self._draw(torch.arange(len(self)))
 
     def _draw(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        images, masks = render_faces(self.seed, indices + self.first, self.resolution)
+        indices = indices + self.first
+        images, masks = render_faces(self.seed, indices, self.resolution, self.world)
         return images, masks if self.table is None else self.table[masks.long()]

@@ -6,6 +6,7 @@ units, negative inside.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -101,13 +102,13 @@ def smoothstep(low: Tensor | float, high: Tensor | float, x: Tensor) -> Tensor:
     return t * t * (3 - 2 * t)
 
 
-def mixture(weights: list[float], rng: RandomStream) -> Tensor:
+def mixture(weights: Sequence[float], rng: RandomStream) -> Tensor:
     """One category per face, [B, 1, 1] int64, with the given probabilities."""
     edges = torch.tensor(weights, device=rng.key.device).cumsum(0)[:-1]
     return torch.bucketize(rng.uniform() * sum(weights), edges)
 
 
-def pick(table: list[list[float]], which: Tensor) -> Tensor:
+def pick(table: Sequence[Sequence[float]], which: Tensor) -> Tensor:
     """Rows of a colour table, [B, 1, 1] -> [B, 3, 1, 1]."""
     rows = torch.tensor(table, device=which.device)[which.view(-1)]
     return rows.view(-1, 3, 1, 1)

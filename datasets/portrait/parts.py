@@ -14,7 +14,7 @@ from datasets.portrait.painting import (
     pick,
     smoothstep,
 )
-from datasets.portrait.scene import AWAY, Frame, Light, tint
+from datasets.portrait.scene import AWAY, Frame, Light, any_colour, tint
 
 _IRIS = [[0.13, 0.08, 0.05], [0.33, 0.20, 0.10], [0.35, 0.40, 0.22], [0.28, 0.42, 0.58]]
 
@@ -139,3 +139,23 @@ def paint_eyes_and_brows(
         brow = ((frame.v - middle).abs() - brow_thick * (1.08 - along).clamp_min(0).sqrt()) * 0.95
         brow = torch.maximum(brow, t.abs() - brow_width)
         canvas.paint(brow, brow_colour, BROW, opacity=rng.uniform(0.62, 1.0), softness=1.6)
+
+
+def paint_glasses(rng: RandomStream, canvas: Canvas, frame: Frame, share: float) -> None:
+    """Paint a pair of glasses on a share of the faces; the mask keeps what is behind them."""
+    worn = rng.chance(share)
+    apart, level = rng.uniform(0.26, 0.30), rng.bell(-0.01, 0.02)
+    width, height = rng.uniform(0.18, 0.23), rng.uniform(0.12, 0.19)
+    thick, boxy = rng.uniform(0.012, 0.035), rng.chance(0.5)
+    colour = any_colour(rng) * rng.uniform(0.1, 0.8).unsqueeze(1)
+    glint = rng.uniform(0, 0.3)
+    for side in (-1, 1):
+        u, v = side * frame.u - apart, frame.v - level
+        box = torch.maximum(u.abs() - width, v.abs() - height)
+        pane = torch.where(boxy, box, ellipse(u, v, width, height))
+        pane = torch.where(worn, pane, AWAY)
+        reflection = smoothstep(0.0, 0.05, u + v) * smoothstep(0.15, 0.1, u + v)
+        canvas.paint(pane, torch.ones_like(colour), None, opacity=reflection * glint)
+        canvas.paint(pane.abs() - thick, colour, None)
+    bridge = torch.maximum(frame.u.abs() - (apart - width), (frame.v - level + 0.03).abs() - thick)
+    canvas.paint(torch.where(worn, bridge, AWAY), colour, None)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from datasets.portrait import BACKGROUND
-from datasets.portrait.painting import Canvas, RandomStream, smoothstep
+from datasets.portrait.painting import Canvas, RandomStream, ellipse, smoothstep
+from datasets.portrait.world import World
 
 _DEPTH = 0.62  # half the head's depth
 AWAY = 9.0  # distance of a shape that a face does not have
@@ -31,12 +32,12 @@ class Frame:
     pixels_per_unit: Tensor
 
 
-def place_head(rng: RandomStream, resolution: int) -> Frame:
+def place_head(rng: RandomStream, resolution: int, world: World) -> Frame:
     """Draw the pose of the head and the camera, and lay coordinates over the pixels."""
     # Camera: nearly aligned by the eyes, as face sets are.
     axis = (torch.arange(resolution, device=rng.key.device) + 0.5) * (2 / resolution) - 1
     image_x, image_y = axis.view(1, 1, -1), axis.view(1, -1, 1)
-    zoom, roll = rng.bell(1.04, 0.13), rng.bell(0, 0.24)
+    zoom, roll = rng.bell(*world.zoom), rng.bell(0, world.roll)
     image_x, image_y = image_x - rng.bell(0, 0.14), image_y - rng.bell(0.0, 0.14)
     x = (roll.cos() * image_x + roll.sin() * image_y) / zoom
     y = (roll.cos() * image_y - roll.sin() * image_x) / zoom
@@ -74,13 +75,13 @@ def any_colour(rng: RandomStream) -> Tensor:
 class Light:
     """One lamp and the sky: light on a surface by its normal."""
 
-    def __init__(self, rng: RandomStream, frame: Frame) -> None:
+    def __init__(self, rng: RandomStream, frame: Frame, world: World) -> None:
         side, height = rng.bell(0, 1.1), rng.bell(-0.45, 0.55)
         depth = (1.25 - side.square() * 0.5).clamp_min(0.35)
         length = (side.square() + height.square() + depth.square()).sqrt()
         self.x, self.y, self.z = side / length, height / length, depth / length
-        self.lamp = rng.uniform(0.35, 0.85)
-        self.colour = tint(rng, 0.10)
+        self.lamp = rng.uniform(*world.lamp)
+        self.colour = tint(rng, world.lamp_tint)
         nx, ny, nz = frame.normal
         self.head = self.shade(nx, ny, nz)
 
@@ -107,6 +108,17 @@ def background(rng: RandomStream, frame: Frame, skin: Tensor, hair: Tensor) -> T
     return colour * vignette.unsqueeze(1)
 
 
+def paint_clutter(rng: RandomStream, canvas: Canvas, frame: Frame, things: int) -> None:
+    """Paint things behind the head, boxes and discs of all sizes: background in the mask."""
+    for _ in range(things):
+        x, y = frame.x - rng.uniform(-1.4, 1.4), frame.y - rng.uniform(-1.4, 1.4)
+        width, height = rng.uniform(0.08, 0.6), rng.uniform(0.08, 0.6)
+        box = torch.maximum(x.abs() - width, y.abs() - height)
+        shape = torch.where(rng.chance(0.5), box, ellipse(x, y, width, height))
+        stripes = 0.8 + 0.2 * rng.waves(x, y, 2, 2, 20)
+        canvas.paint(shape, any_colour(rng), BACKGROUND, light=stripes)
+
+
 def paint_body(rng: RandomStream, canvas: Canvas, frame: Frame, skin: Tensor) -> None:
     """Paint neck and clothes: background in the mask, as in the usual eight-class maps."""
     x, y = frame.x, frame.y
@@ -123,15 +135,18 @@ def paint_body(rng: RandomStream, canvas: Canvas, frame: Frame, skin: Tensor) ->
     canvas.paint(cloth, any_colour(rng), BACKGROUND, light=folds)
 
 
-def expose(rng: RandomStream, canvas: Canvas, light: Light) -> Tensor:
+def expose(rng: RandomStream, canvas: Canvas, light: Light, world: World) -> Tensor:
     """Apply lamp colour, exposure, contrast, a little blur and noise, -> uint8 [B, 3, H, W]."""
-    image = canvas.image() * light.colour * rng.uniform(0.82, 1.12).unsqueeze(1)
-    contrast = rng.uniform(0.85, 1.15).unsqueeze(1)
+    image = canvas.image() * light.colour * rng.uniform(*world.exposure).unsqueeze(1)
+    contrast = rng.uniform(*world.contrast).unsqueeze(1)
     image = ((image - 0.45) * contrast + 0.45).clamp(0, 1)
     height, width = image.shape[-2:]
     soft = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="replicate")
     soft = soft[..., :-2] + 2 * soft[..., 1:-1] + soft[..., 2:]
     soft = (soft[..., :-2, :] + 2 * soft[..., 1:-1, :] + soft[..., 2:, :]) / 16
     image = torch.lerp(image, soft, rng.uniform(0, 0.9).unsqueeze(1))
-    noise = rng.grain(height, width) * (rng.uniform(0, 1).square() * 0.035).unsqueeze(1)
+    noise = rng.grain(height, width) * (rng.uniform(0, 1).square() * world.grain).unsqueeze(1)
+    if world.saturation != (1.0, 1.0):
+        grey = image.mean(1, keepdim=True)
+        image = grey + (image - grey) * rng.uniform(*world.saturation).unsqueeze(1)
     return ((image + noise).clamp(0, 1) * 255 + 0.5).to(torch.uint8)
