@@ -59,6 +59,15 @@ def load_state(path: Path) -> dict[str, Any]:
     return _unflatten(tree, tensors)
 
 
+def is_state(path: Path) -> bool:
+    """Whether `save_state` wrote a file."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return "tree" in (handle.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write a state dict."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}

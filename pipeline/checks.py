@@ -20,6 +20,13 @@ from student.network import build_student, load_maps
 from student.normalisation import check_batch, check_normalised, takes_single_images
 from student.rounds import start_weights
 from teacher.generators.registry import load_generator
+from teacher.generators.stylegan2.start import network_of_start, read_start
+
+
+def check_generator(config: Config) -> None:
+    """What the training is to begin with can be read, and has the architecture that is asked for."""
+    if path := config.generator.start:
+        network_of_start(config.generator.network, read_start(path).network, path)
 
 
 def check_student(config: Config) -> None:
@@ -55,6 +62,8 @@ def _resolution(config: Config) -> int:
         return config.student.resolution
     if config.sources.generator:
         return load_generator(config.sources.generator).resolution
+    if config.generator.start:
+        return read_start(config.generator.start).network.resolution
     return config.generator.network.resolution
 
 

@@ -23,6 +23,10 @@ def optional(config: Config, *names: str) -> tuple[str, ...]:
     return tuple(name for name in names if getattr(config.sources, name))
 
 
+def generator_inputs(config: Config) -> tuple[str, ...]:
+    return (*optional(config, "photographs"), *(("start",) if config.generator.start else ()))
+
+
 def _later(config: Config) -> bool:
     """Whether the run goes on from a teacher and a student, as later rounds do."""
     return config.sources.student is not None

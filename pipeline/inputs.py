@@ -53,8 +53,12 @@ def resolve(config: Config) -> dict[str, Input]:
     sources = config.sources
     single = ("labels", "generator", "photographs", "annotations", "test_annotations", "annotator")
     given = {name: path for name in single if (path := getattr(sources, name))}
-    before = {"teacher_before": sources.teacher, "student_before": sources.student}
-    given |= {name: path for name, path in before.items() if path}
+    begin = {
+        "start": config.generator.start,
+        "teacher_before": sources.teacher,
+        "student_before": sources.student,
+    }
+    given |= {name: path for name, path in begin.items() if path}
     given |= {
         f"{name}.{part}": path
         for name, test_set in sources.test_sets.items()

@@ -4,7 +4,7 @@ Stages know nothing of each other; `run.py` gives them what the ones before have
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -104,11 +104,12 @@ STAGES = {
     "generator": Stage(
         help="Train a StyleGAN2 generator on unlabelled photographs or rendered faces.",
         run=partial(train_generator, load_embedding=load_embedding),
-        config=lambda c: c.generator,
-        inputs=lambda c: depends.optional(c, "photographs"),
-        writes="generator.safetensors, generator.json, samples.png",
+        config=lambda c: replace(c.generator, start=None),
+        inputs=depends.generator_inputs,
+        writes="generator.safetensors, generator.json, discriminator.safetensors, samples.png",
         options=("sources.photographs", "generator"),
         skip=_skip_generator,
+        check=checks.check_generator,
     ),
     "teacher": Stage(
         help="Train FewShotCNN on the generator's features of a few annotated samples.",

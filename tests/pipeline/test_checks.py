@@ -19,7 +19,7 @@ from tests.conftest import LABELS, ROOT
     ("config", "side"),
     [
         (Config(student=StudentStage(source="faces", resolution=48)), 48),
-        (Config(generator=GeneratorStage(GeneratorConfig((8, 8, 8, 8)))), 32),
+        (Config(generator=GeneratorStage(network=GeneratorConfig((8, 8, 8, 8)))), 32),
         (Config(sources=Sources(generator=ROOT / "assets/faces64/generator")), 64),
     ],
     ids=["rendered", "own_generator", "given_generator"],

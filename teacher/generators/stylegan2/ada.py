@@ -9,6 +9,7 @@ Shapes: B = images, H, W = pixels.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -80,9 +81,50 @@ def _move(images: Tensor, p: float) -> Tensor:
     for step in maps:
         matrix = matrix @ step
     grid = F.affine_grid(matrix[:, :2], list(images.shape), align_corners=False)
+    moved: Tensor = _Resample.apply(images, grid)
+    return moved
+
+
+def _sample(images: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(
         images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
+
+
+class _Resample(torch.autograd.Function):
+    """`grid_sample` whose gradient can be derived once more, as R1 asks; PyTorch's own cannot.
+
+    The result is linear in the images, so that each of the two maps below is the other's gradient.
+    """
+
+    @staticmethod
+    def forward(context: Any, images: Tensor, grid: Tensor) -> Tensor:
+        context.save_for_backward(grid)
+        context.shape = images.shape
+        return _sample(images, grid)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (grid,) = context.saved_tensors
+        return _Spread.apply(gradient, grid, context.shape), None
+
+
+class _Spread(torch.autograd.Function):
+    """The transposed map: every value of the output is added to the pixels that it was sampled from."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
+        context.save_for_backward(grid)
+        bilinear, reflection = 0, 2
+        spread: Tensor = torch.ops.aten.grid_sampler_2d_backward(
+            values, values.new_zeros(shape), grid, bilinear, reflection, False, [True, False]
+        )[0]
+        return spread
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (grid,) = context.saved_tensors
+        return _Resample.apply(gradient, grid), None, None
 
 
 def _matrix(rows: list[list[Tensor | float]], like: Tensor) -> Tensor:

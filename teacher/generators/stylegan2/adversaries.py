@@ -19,6 +19,7 @@ from teacher.generators.stylegan2.ada import Adaptation, augment
 from teacher.generators.stylegan2.discriminator import Discriminator
 from teacher.generators.stylegan2.network import Generator
 from teacher.generators.stylegan2.options import GeneratorStage
+from teacher.generators.stylegan2.start import Start
 
 Losses = dict[str, Tensor]  # name in the metrics -> a number
 
@@ -26,17 +27,27 @@ Losses = dict[str, Tensor]  # name in the metrics -> a number
 class Adversaries:
     """Both networks, their optimisers and the moving average: everything that a training goes on from.
 
+    Args:
+        start: networks to begin with; none for random weights.
+
     Attributes:
         average: the moving average of the generator, which is the result.
     """
 
-    def __init__(self, config: GeneratorStage, device: torch.device) -> None:
-        self.config, self.device = config, device
+    def __init__(
+        self, config: GeneratorStage, device: torch.device, start: Start | None = None
+    ) -> None:
+        self.config, self.device, self.start = config, device, start
         seed_everything(config.seed)  # every process begins with the same weights
         self.generator = Generator(config.network).to(device)
         self.discriminator = Discriminator(config.network.channels).to(device)
         self.average = Generator(config.network).to(device).requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
+        if start:
+            self.generator.load_state_dict(start.generator)
+            self.average.load_state_dict(start.average)
+            if start.discriminator:
+                self.discriminator.load_state_dict(start.discriminator)
         for network in (self.generator, self.discriminator, self.average):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.adaptation = Adaptation(config.ada_target, config.ada_images)
@@ -54,6 +65,8 @@ class Adversaries:
     def state(self) -> dict[str, Any]:
         """All that a later process goes on from."""
         return {
+            "network": self.average.config.to_json(),
+            "ancestors": list(self.start.ancestors) if self.start else [],
             "p": self.adaptation.p,
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -73,7 +86,7 @@ class Adversaries:
 
     def step(self, real: Tensor, step: int) -> Losses:
         """Learn from real images [B, 3, R, R] in [-1, 1]; draws from the global random state."""
-        real = augment(real, self.adaptation.p)
+        plain, real = real, augment(real, self.adaptation.p)
 
         # The generator runs once for both updates.
         with self._autocast():
@@ -83,7 +96,7 @@ class Adversaries:
 
         losses = self._update_discriminator(real, fake.detach())
         if step % self.config.r1_every == 0:
-            losses |= self._penalise_slope(real)
+            losses |= self._penalise_slope(plain)
         losses |= self._update_generator(fake)
         self._update_average(w, step)
         return losses
@@ -102,9 +115,13 @@ class Adversaries:
         return losses
 
     def _penalise_slope(self, real: Tensor) -> Losses:
-        """R1: the squared gradient of the logits at real images. Done seldom, so it weighs more."""
-        real.requires_grad_(True)
-        (slope,) = torch.autograd.grad(self.discriminator(real).sum(), real, create_graph=True)
+        """R1: the squared gradient of the logits by real images, before these are augmented.
+
+        Done seldom, so it weighs more.
+        """
+        real = real.detach().requires_grad_(True)
+        logits = self.discriminator(augment(real, self.adaptation.p))
+        (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
         penalty = slope.square().sum((1, 2, 3)).mean()
         loss = penalty * (self.config.r1_gamma / 2 * self.config.r1_every)
         _update(self.discriminator, self.optimise_d, loss)
@@ -120,11 +137,12 @@ class Adversaries:
         return {"loss/g": loss}
 
     def _update_average(self, w: Tensor, step: int) -> None:
-        """Moving averages of w [B, D] and of the weights; short at first, to forget the start."""
-        mean_w = reduce(w.detach().float().mean(0), "mean")
-        self.generator.w_mean.lerp_(mean_w, 0.002 if step > 1000 else 0.02)
-        seen = (step + 1) * self.config.batch_size
-        half_life = min(self.config.ema_images, max(seen * 0.05, 1))
+        """Moving averages of w [B, D] and of the weights; short at first, to forget random weights."""
+        mean_w, known = reduce(w.detach().float().mean(0), "mean"), self.start is not None
+        self.generator.w_mean.lerp_(mean_w, 0.002 if step > 1000 or known else 0.02)
+        seen, half_life = (step + 1) * self.config.batch_size, self.config.ema_images
+        if not known:
+            half_life = min(half_life, max(seen * 0.05, 1))
         _follow(self.average, self.generator, 0.5 ** (self.config.batch_size / half_life))
 
     def _autocast(self) -> torch.autocast:

@@ -7,7 +7,7 @@ from torch import Tensor, cat, nn, randn
 
 from teacher.generators.stylegan2.layers import EqualLinear, low_pass_kernel, lrelu
 
-_GROUP = 4  # samples that share one standard deviation
+GROUP = 4  # samples that share one standard deviation
 
 
 class EqualConv(nn.Module):
@@ -66,7 +66,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.blocks(lrelu(self.from_rgb(images)))
-        group = min(_GROUP, len(x))
+        group = min(GROUP, len(x))
         spread = x.view(-1, group, *x.shape[1:]).var(1, unbiased=False).add(1e-8).sqrt()
         spread = spread.mean((1, 2, 3), keepdim=True).repeat_interleave(group, 0)
         x = cat([x, spread.expand(-1, 1, *x.shape[2:])], dim=1)

@@ -17,6 +17,7 @@ from teacher.generators.stylegan2.network import Generator
 
 WEIGHTS = "generator.safetensors"
 ARCHITECTURE = "generator.json"
+DISCRIMINATOR = "discriminator.safetensors"
 _REMEDY = "copy the whole folder again"
 
 

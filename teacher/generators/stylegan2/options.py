@@ -1,6 +1,7 @@
 """Options of the stage `generator`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from common.errors import UserError
@@ -13,7 +14,11 @@ class GeneratorStage:
     """Stage `generator`: train a StyleGAN2 on unlabelled photographs, or on rendered faces.
 
     Args:
-        network: architecture of the generator; the discriminator has the same widths.
+        start: generator to go on from instead of from nothing: a generator folder, a checkpoint of an
+            interrupted training, NVIDIA's .pkl or rosinality's .pt; with their discriminator, where they
+            have one.
+        network: architecture of the generator; the discriminator has the same widths. With a start it is
+            that of the start.
         images: length of the training, in real images seen by the discriminator.
         batch_size: images per step over all processes; a multiple of four for each process.
         seed: seed of the rendered faces, of the initial weights and of every step.
@@ -42,6 +47,7 @@ class GeneratorStage:
         frechet_images: real and generated images, of each so many, in a measurement.
     """
 
+    start: Path | None = None
     network: GeneratorConfig = GeneratorConfig()
     images: int = 200_000
     batch_size: int = 32

@@ -8,13 +8,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from torch import Tensor
 from tqdm import tqdm
 
-from common.checkpoints import Checkpoints
+from common.checkpoints import Checkpoints, save_weights
 from common.errors import UserError
 from common.frechet import Embed
 from common.processors import native_precision
@@ -23,10 +25,16 @@ from common.stage_folder import Result, StageFolder
 from datasets.sheets import save_sheet
 from teacher.generators.sampling import draw_sheet
 from teacher.generators.stylegan2.adversaries import Adversaries, Losses
-from teacher.generators.stylegan2.files import ARCHITECTURE, WEIGHTS, save_generator
+from teacher.generators.stylegan2.files import (
+    ARCHITECTURE,
+    DISCRIMINATOR,
+    WEIGHTS,
+    save_generator,
+)
 from teacher.generators.stylegan2.network import Generator, mean_latent
 from teacher.generators.stylegan2.options import GeneratorStage
 from teacher.generators.stylegan2.real_images import FrechetMeter, RealImages
+from teacher.generators.stylegan2.start import Start, network_of_start, read_start
 
 _SHEET = "samples.png"
 
@@ -36,26 +44,26 @@ def train_generator(
     folder: StageFolder,
     load_embedding: Callable[[str, torch.device], Embed],
 ) -> Result:
-    """Run the stage: writes `generator.safetensors`, `generator.json` and `samples.png`.
+    """Run the stage: writes generator and discriminator, the architecture, and `samples.png`.
 
-    Reads the input `photographs`; without it, learns from rendered faces.
+    Reads the inputs `photographs`, without which it learns from rendered faces, and `start`, without which
+    it begins with random weights.
 
     Args:
         load_embedding: loads the encoder that `frechet_network` names.
 
     Raises:
-        UserError: the batch cannot be divided among the processes, or a loss is not finite.
+        UserError: the batch cannot be divided among the processes, the start cannot be trained on, or a
+            loss is not finite.
     """
     process = PartialState()
     rank, ranks = process.process_index, process.num_processes
     _check_batch(config.batch_size, ranks)
-    if config.precision == "auto":
-        precision = folder.decided("generator.precision", lambda: native_precision(process.device))
-        config = replace(config, precision="bf16" if precision == "bf16" else "no")
+    config, start = _settle(config, folder)
     steps = config.images // config.batch_size
 
     # Networks and optimisers, as they were where a run was interrupted.
-    adversaries = Adversaries(config, process.device)
+    adversaries = Adversaries(config, process.device, start)
     checkpoints, first = Checkpoints(folder.checkpoints), 0
     if state := checkpoints.newest():
         first = state["step"]
@@ -81,13 +89,44 @@ def train_generator(
             folder.tensorboard.add_image("samples", sheet, seen, dataformats="HWC")
     record.bar.close()
 
-    # The result is the average, with a mean of w measured on itself.
     if process.is_main_process:
-        average = adversaries.average
-        average.w_mean.copy_(mean_latent(average, seed=config.seed))
-        save_generator(average, folder.path)
-        save_sheet(draw_sheet(average, seed=config.seed, count=64), folder.path / _SHEET)
-    return Result([WEIGHTS, ARCHITECTURE, _SHEET], {"images": steps * config.batch_size})
+        _write(adversaries, folder)
+    figures: dict[str, Any] = {"images": steps * config.batch_size}
+    if start:
+        figures["ancestors"] = list(start.ancestors)
+    return Result([WEIGHTS, ARCHITECTURE, DISCRIMINATOR, _SHEET], figures)
+
+
+def _settle(config: GeneratorStage, folder: StageFolder) -> tuple[GeneratorStage, Start | None]:
+    """The config without `auto` and with the start's architecture, and the start."""
+    device, start = PartialState().device, None
+    if config.precision == "auto":
+        precision = folder.decided("generator.precision", lambda: native_precision(device))
+        config = replace(config, precision="bf16" if precision == "bf16" else "no")
+    if path := folder.inputs.get("start"):
+        start = read_start(path)
+        config = replace(config, network=network_of_start(config.network, start.network, path))
+        _tell(start, path)
+    return config, start
+
+
+def _write(adversaries: Adversaries, folder: StageFolder) -> None:
+    """Write the result: the average, with a mean of w measured on itself, and the discriminator."""
+    average, seed = adversaries.average, adversaries.config.seed
+    average.w_mean.copy_(mean_latent(average, seed=seed))
+    save_generator(average, folder.path)
+    weights = adversaries.discriminator.state_dict()
+    save_weights(folder.path / DISCRIMINATOR, {name: t.half() for name, t in weights.items()})
+    save_sheet(draw_sheet(average, seed=seed, count=64), folder.path / _SHEET)
+
+
+def _tell(start: Start, path: Path) -> None:
+    """Print what the training begins with."""
+    beside = "and its discriminator" if start.discriminator else "without a discriminator"
+    print_ = PartialState().print
+    print_(f"generator: begins with {path}, {start.network.resolution} px, {beside}")
+    for note in start.notes:
+        print_(f"note: {note}")
 
 
 def _check_batch(batch_size: int, ranks: int) -> None:

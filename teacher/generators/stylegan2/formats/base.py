@@ -1,6 +1,6 @@
 """What all checkpoint formats share: the file while it is read, and how its errors are told."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +57,14 @@ class CheckpointFile:
         except Exception as error:  # a damaged file can fail in any way
             self.failure = error
             return None
+
+    def without(self, names: Collection[str]) -> "CheckpointFile":
+        """The same file as if its content lacked what lies under these names."""
+        other = CheckpointFile(self.path)
+        other.content = self.content
+        if isinstance(self.content, dict):
+            other.content = {k: v for k, v in self.content.items() if k not in names}
+        return other
 
 
 class CheckpointFormat(Protocol):

@@ -88,7 +88,7 @@ def read(file: CheckpointFile) -> Checkpoint:
     """
     network, name = _network(file.content)
     modules, tensors = Modules(), Tensors()
-    _collect(network, "", 0, modules, tensors)
+    collect(network, "", 0, modules, tensors)
     _require_kind(modules)
     notes = ["it has no moving average G_ema: G is taken"] if name == "G" else []
     require_classes(_state(network).get("c_dim", 0), "mapping.embed.weight", tensors)
@@ -98,7 +98,7 @@ def read(file: CheckpointFile) -> Checkpoint:
     return rename(_with_gains(modules, kept), NAMING, "NVIDIA PyTorch", settings)
 
 
-def _collect(module: Any, prefix: str, depth: int, modules: Modules, tensors: Tensors) -> None:
+def collect(module: Any, prefix: str, depth: int, modules: Modules, tensors: Tensors) -> None:
     """Gather the states and tensors of a pickled module and of those in it, by their dotted names."""
     if not isinstance(module, Record) or depth > _DEEPEST or len(modules) > _MOST_MODULES:
         raise Refusal(f"{prefix.rstrip('.') or 'its generator'} is not a network")
@@ -111,7 +111,7 @@ def _collect(module: Any, prefix: str, depth: int, modules: Modules, tensors: Te
                 raise Refusal(f"{prefix}{told(name)} is not a tensor")
     for name, child in module.part("_modules").items():
         if child is not None:
-            _collect(child, f"{prefix}{told(name)}.", depth + 1, modules, tensors)
+            collect(child, f"{prefix}{told(name)}.", depth + 1, modules, tensors)
 
 
 def _require_kind(modules: Mapping[str, Any]) -> None:

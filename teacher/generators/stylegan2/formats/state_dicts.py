@@ -8,7 +8,7 @@ from teacher.generators.stylegan2.formats.tensors import Array, Lazy, MetaTensor
 
 # Where people keep it, the moving average first.
 _PLACES = ("g_ema", "G_ema", "ema", "generator_ema", "g", "G", "generator", "state_dict", "model")
-_AVERAGES = ("g_ema", "G_ema", "ema", "generator_ema")
+AVERAGES = ("g_ema", "G_ema", "ema", "generator_ema")
 
 
 class Found(NamedTuple):
@@ -45,9 +45,7 @@ def find_state(content: Any, marker: str) -> Found | None:
                 for name, tensor in candidate.items()
                 if isinstance(name, str) and name.startswith(head) and is_tensor(tensor)
             }
-            notes = (
-                [] if place in ("", "state_dict") or place in _AVERAGES else [_no_average(place)]
-            )
+            notes = [] if place in ("", "state_dict") or place in AVERAGES else [_no_average(place)]
             return Found(tensors, {**candidate, **content}, notes)
     return None
 

@@ -1,5 +1,6 @@
 """Files truncated, flipped, emptied and renamed at random: a generator or one sentence, nothing else."""
 
+import contextlib
 import random
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from common.errors import UserError
 from teacher.generators.registry import load_generator
+from teacher.generators.stylegan2.start import read_start
 from tests.teacher.generators.stylegan2.foreign import (
     write_nvidia,
     write_rosinality,
@@ -77,6 +79,8 @@ def test_mutated_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             path.write_bytes(mutated(data, state))
             try:
                 generator = load_generator(path)
+                with contextlib.suppress(UserError):  # its discriminator may be what is damaged
+                    read_start(path)
             except UserError as error:
                 sentence, sentences = str(error), sentences + 1
                 assert str(path) in sentence and sentence.isprintable(), (source.name, number)
