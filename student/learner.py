@@ -17,7 +17,7 @@ from datasets.transforms import Sample
 from student.base import Build
 from student.data import halved, joined, split
 from student.normalisation import check_batch, check_normalised
-from student.own_answer import with_own_answer
+from student.own_answer import mixed, with_own_answer
 from student.parallel import share_batch_norm, total
 from student.recipe import StudentStage
 
@@ -124,8 +124,10 @@ class StudentLearner(Learner):
         part = Sample(*(column.to(self.accelerator.device) for column in part))
         with self.accelerator.autocast():
             logits = self.average.eval()(part.original.to(memory_format=torch.channels_last))
-        own = logits.float().softmax(1)
-        return with_own_answer(part, own, self.recipe.own_answer, self.labels.ignore_index)
+        own, config = logits.float().softmax(1), self.recipe.own_answer
+        bare = (part.mask == self.labels.ignore_index).flatten(1).all(1)
+        part = with_own_answer(part, own, config, self.labels.ignore_index)
+        return mixed(part, bare, len(self.labels), config.mix)
 
     def loss(self, batch: Sample, step: int) -> Tensor:
         """Loss of a batch; where several processes hold parts of one, of the whole batch."""

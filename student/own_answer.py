@@ -104,6 +104,35 @@ def with_own_answer(batch: Sample, own: Tensor, config: OwnAnswer, ignore_index:
     )
 
 
+def mixed(batch: Sample, bare: Tensor, classes: int, share: float) -> Sample:
+    """A batch in which parts of labelled images cover those without masks, with their labels.
+
+    The parts are the pixels of half of the classes, drawn for each image: ClassMix (Olsson et al., 2021),
+    as DACS (Tranheden et al., 2021) lays one kind of images over another. Draws from the global random
+    state.
+
+    Args:
+        bare: which images had no mask, bool [B].
+        classes: C.
+        share: probability that an image is covered.
+    """
+    below, above = bare.nonzero().flatten(), (~bare).nonzero().flatten()
+    if not share or not len(below) or not len(above):
+        return batch
+    above = above[torch.arange(len(below), device=above.device) % len(above)]
+    chosen = torch.rand(len(below), classes, device=bare.device) < 0.5
+    chosen &= torch.rand(len(below), 1, device=bare.device) < share
+    target = batch.mask[above].clamp_max(classes - 1)  # a pixel that is ignored covers as any other
+    covers = chosen.gather(1, target.flatten(1)).view_as(target)
+
+    def laid(column: Tensor) -> Tensor:
+        where = covers if column.ndim == covers.ndim else covers.unsqueeze(1)
+        return column.index_copy(0, below, torch.where(where, column[above], column[below]))
+
+    image, mask, confidence, runners_up = map(laid, batch[:4])
+    return batch._replace(image=image, mask=mask, confidence=confidence, runners_up=runners_up)
+
+
 def _probabilities(batch: Sample, classes: int) -> Tensor:
     """The labels as probabilities [B, C, H, W]: what the known classes leave is shared by the others."""
     known = [batch.mask.unsqueeze(1), batch.runners_up[:, 0::2].long()]

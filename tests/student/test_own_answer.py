@@ -9,7 +9,7 @@ from datasets.faces import RenderedFaces
 from datasets.pseudo_labels import Labelled
 from datasets.transforms import Augmentation, Augmented, Sample
 from student.data import joined, split
-from student.own_answer import open_unlabelled, with_own_answer
+from student.own_answer import mixed, open_unlabelled, with_own_answer
 from student.recipe import OwnAnswer, StudentStage
 from tests.conftest import SIZE
 
@@ -110,3 +110,32 @@ def test_where_there_is_no_label_the_answer_stands_alone_if_it_is_sure() -> None
     assert made.confidence[0, 0, 2] > 0  # the pseudo-label stands beside it
     both = joined(batch, made)
     assert both.number.tolist() == [7, 7] and len(split(both, 2)) == 2
+
+
+def test_parts_of_labelled_images_cover_those_without_masks() -> None:
+    """Whole classes move, with image, label, confidence and runners-up; all else stays."""
+    shape = (3, 4, 4)
+    mask = torch.randint(0, 6, shape, generator=torch.Generator().manual_seed(0))
+    number = torch.arange(3).view(3, 1, 1).expand(shape)
+    batch = Sample(
+        number.unsqueeze(1).expand(3, 3, 4, 4).to(torch.uint8), mask, number.float(),
+        number.unsqueeze(1).expand(3, 2, 4, 4).to(torch.uint8), torch.arange(3),
+        torch.empty(3, 0), torch.empty(3, 0),
+    )  # fmt: skip
+    bare, seen = torch.tensor([False, True, True]), []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        made = mixed(batch, bare, 6, 1.0)
+        assert torch.equal(made.image[0], batch.image[0]) and torch.equal(made.mask[0], mask[0])
+        for i in (1, 2):
+            covered = made.image[i, 0] == 0
+            classes = set(mask[0][covered].tolist())
+            assert torch.equal(covered, torch.isin(mask[0], torch.tensor(sorted(classes))))
+            assert torch.equal(made.mask[i], torch.where(covered, mask[0], mask[i]))
+            assert torch.equal(made.confidence[i] == 0, covered)
+            assert torch.equal(made.runners_up[i, 1] == 0, covered)
+            seen.append(classes)
+    assert 2 < sum(map(len, seen)) / len(seen) < 4 and len({*map(frozenset, seen)}) > 20
+    assert all(a is b for a, b in zip(mixed(batch, bare, 6, 0.0), batch, strict=True))
+    assert mixed(batch, bare.logical_not(), 6, 1.0).image[0].unique().numel() == 2
+    assert mixed(batch, torch.zeros(3, dtype=torch.bool), 6, 1.0) is batch
