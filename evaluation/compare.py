@@ -40,10 +40,10 @@ SHEET = "comparison.png"
 def compare(config: Comparison, folder: StageFolder) -> Result:
     """Run the stage: writes `comparison.json`, `report.html` and image sheets; prints the tables.
 
-    Reads the inputs `labels`, `generator`, `annotations`, `teacher`, `student`, `export` and, if there are
-    any, those named in `REFERENCES`, `inversion_encoder`, `perceptual_network`, `frozen_features`,
-    `test_annotations`, `rivals.NAME` and, of the test set NAME, `NAME.images`, `NAME.masks`, `NAME.labels`,
-    `NAME.merges`. The work is small: the main process does it, the others wait.
+    Reads the inputs `labels`, `generator`, `teacher`, `student`, `export` and, if there are any,
+    `annotations`, `test_annotations`, those named in `REFERENCES`, `inversion_encoder`,
+    `perceptual_network`, `frozen_features`, `rivals.NAME` and, of the test set NAME, `NAME.images`,
+    `NAME.masks`, `NAME.labels`, `NAME.merges`. The work is small: the main process does it, others wait.
     """
     if not PartialState().is_main_process:
         return Result([], {})
@@ -63,7 +63,7 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
 
     result = {
         "classes": list(loaded.labels.names),
-        "labelled_samples": len(loaded.samples),
+        "labelled_samples": len(loaded.shots.samples) if loaded.shots else 0,
         "hardware": hardware(),
         "hashes": model_hashes(loaded, folder),
         "test_sets": {name: score(some, loaded.labels) for name, some in sets.items()},

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from accelerate import PartialState
-from torch import Tensor
 
 from common.files import hash_file
 from common.stage_folder import StageFolder, artifact_hash
-from datasets.annotations import Samples, read_annotated
+from datasets.annotations import read_annotated
 from datasets.labels import LabelSet
 from evaluation.colour_only import fit_colour_only
 from evaluation.frozen_features import fit_frozen_features
@@ -31,6 +30,7 @@ from teacher.fewshot import FewShotCNN, learned_from, load_teacher
 from teacher.fit import TeacherStage
 from teacher.generators.base import FeatureGenerator
 from teacher.generators.registry import load_generator
+from teacher.predict import Annotated
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Loaded:
         generator_hash: hash of its artefact.
         teacher: fitted to its features.
         earlier_teachers: those of the rounds before, by the name of their row.
-        samples: the annotated samples that the teacher was trained on.
-        masks: of these samples, uint8 [N, R, R].
+        shots: the annotated samples that the teacher was trained on, and their masks; none where a teacher
+            was given.
         students: the student, those of the rounds before and the reference networks, by the name of their
             row.
     """
@@ -54,13 +54,12 @@ class Loaded:
     generator_hash: str
     teacher: FewShotCNN
     earlier_teachers: Mapping[str, FewShotCNN]
-    samples: Samples
-    masks: Tensor
+    shots: Annotated | None
     students: Mapping[str, Student]
 
 
 def load_run(folder: StageFolder) -> Loaded:
-    """Read the inputs `labels`, `generator`, `teacher`, `annotations`, `student` and trained references.
+    """Read `labels`, `generator`, `teacher`, `student`, trained references and, where given, `annotations`.
 
     Raises:
         UserError: a file is missing or damaged, or belongs to another generator or label set.
@@ -68,8 +67,11 @@ def load_run(folder: StageFolder) -> Loaded:
     inputs, device = folder.inputs, PartialState().device
     labels = LabelSet.load(inputs["labels"])
     generator_hash = artifact_hash(inputs["generator"])
-    samples, masks = read_annotated(inputs["annotations"], labels, generator_hash)
-    trained_on = learned_from(inputs["teacher"])
+    shots = None
+    if path := inputs.get("annotations"):
+        samples, masks = read_annotated(path, labels, generator_hash)
+        trained_on = learned_from(inputs["teacher"])
+        shots = Annotated(samples.take(trained_on), masks[trained_on])
     generator = load_generator(inputs["generator"], device)
     return Loaded(
         labels,
@@ -80,8 +82,7 @@ def load_run(folder: StageFolder) -> Loaded:
             name: load_teacher(inputs[name], generator, labels.names)
             for name in earlier_rounds(TEACHER, inputs)
         },
-        samples.take(trained_on),
-        masks[trained_on],
+        shots,
         {
             name: load_student(inputs[name])[0].to(device)
             for name in (STUDENT, *earlier_rounds(STUDENT, inputs), *REFERENCES)
@@ -101,29 +102,37 @@ def open_models(
         loaded: the run's networks.
         folder: its inputs `export` and `rivals.NAME` are ONNX files.
     """
-    labels, device = loaded.labels, PartialState().device
-    images, masks = loaded.samples.images.to(device), loaded.masks
-    colour_only = fit_colour_only(
-        images, masks.to(device), len(labels), labels.ignore_index, settings.seed
-    )
-    frozen: dict[str, Predict] = {}
-    if encoder := settings.frozen_features.encoder:
-        frozen[FROZEN_FEATURES] = fit_frozen_features(
-            load_maps(encoder, device), settings.frozen_features.size, images, masks, recipe, labels
-        )
+    labels = loaded.labels
+    baselines = _baselines(settings, recipe, loaded.shots, labels) if loaded.shots else {}
     references = {name: s for name, s in loaded.students.items() if name != STUDENT}
     return {
         STUDENT: predictor(loaded.students[STUDENT]),
         EXPORTED: onnx_predictor(folder.inputs["export"] / MODEL),
         **{name: predictor(network) for name, network in references.items()},
-        **frozen,
-        COLOUR_ONLY: predictor(colour_only),
+        **baselines,
         **{
             name.removeprefix(RIVAL): open_rival(path, labels)
             for name, path in folder.inputs.items()
             if name.startswith(RIVAL)
         },
     }
+
+
+def _baselines(
+    settings: CompareStage, recipe: TeacherStage, shots: Annotated, labels: LabelSet
+) -> dict[str, Predict]:
+    """The segmenters that are trained here, on the annotated samples, by the name of their row."""
+    device = PartialState().device
+    images, masks = shots.samples.images.to(device), shots.masks
+    made: dict[str, Predict] = {}
+    if encoder := settings.frozen_features.encoder:
+        made[FROZEN_FEATURES] = fit_frozen_features(
+            load_maps(encoder, device), settings.frozen_features.size, images, masks, recipe, labels
+        )
+    colour_only = fit_colour_only(
+        images, masks.to(device), len(labels), labels.ignore_index, settings.seed
+    )
+    return {**made, COLOUR_ONLY: predictor(colour_only)}
 
 
 def model_hashes(loaded: Loaded, folder: StageFolder) -> dict[str, str]:

@@ -34,6 +34,7 @@ from student.data import split_validation
 from student.fit import train_network
 from student.network import ARCHITECTURE, load_student, predictor
 from student.recipe import StudentStage
+from teacher.generators.registry import load_generator
 
 _CHUNK = 50  # images
 _COPIES, _FEWEST = 2, 8  # of every annotated sample in a batch; images in it
@@ -111,9 +112,13 @@ def smaller_batch(recipe: StudentStage, samples: int, processes: int) -> int:
 
 
 def train_supervised(config: Supervised, folder: StageFolder) -> Result:
-    """Run the stage; reads the inputs `labels` and `annotations` (for the side of its images alone)."""
+    """Run the stage; reads the inputs `labels` and, for the side of its images alone, `annotations` or
+    `generator`."""
     labels = LabelSet.load(folder.inputs["labels"])
-    size = read_samples(folder.inputs["annotations"])[0].images.shape[-1]
+    if path := folder.inputs.get("annotations"):
+        size = int(read_samples(path)[0].images.shape[-1])
+    else:
+        size = load_generator(folder.inputs["generator"]).resolution
     faces = RenderedFaces(config.seed, config.faces, size, labels=labels)
     batches = (zip(*fetch(faces, indices), strict=True) for indices in _chunks(faces))
     return _train(config.recipe, labels, (map(torch.stack, batch) for batch in batches), folder)

@@ -40,7 +40,8 @@ class Sources:
             in the run's stage `generator`.
         photographs: folder or zip file of photographs that the stage `generator` and, without masks, the
             student learn from; none for rendered faces.
-        teacher: finished teacher folder to go on from, as in a later round; with `student`.
+        teacher: finished teacher folder of this generator, or of one that this one's training began with.
+            Without annotations it is the run's teacher; with them, the teacher goes on from it.
         student: finished student folder to go on from, as in a later round; with `teacher`.
         annotations: folder of annotated samples that the teacher learns from.
         test_annotations: folder of annotated samples for evaluation; a run does without them.
@@ -65,10 +66,15 @@ class Sources:
     rivals: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if bool(self.teacher) != bool(self.student):
+        if self.student and not self.teacher:
             raise UserError(
-                "a later round goes on from both sources.teacher and sources.student; name both or neither."
+                "sources.student goes on from a student beside its teacher; name sources.teacher too."
             )
+
+    @property
+    def teacher_is_given(self) -> bool:
+        """Whether a finished teacher is used as it is: nobody drew masks to teach it more."""
+        return self.teacher is not None and self.annotations is None
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,8 @@ class Config:
         supervised = ("supervised",) if self.compare.supervised_images else ()
         stored = self.student.source != "online"  # what is labelled anew is the stage `label`'s
         perfect = ("perfect_teacher",) if self.sources.annotator and stored else ()
-        return ("labels_alone", *supervised, *perfect)
+        alone = ("labels_alone",) if self.sources.annotations else ()
+        return (*alone, *supervised, *perfect)
 
     @property
     def compare_inputs(self) -> tuple[str, ...]:

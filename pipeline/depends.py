@@ -7,9 +7,9 @@ from common.files import read_fields
 from common.stage_folder import CONFIG, MANIFEST
 from evaluation.options import Comparison
 from evaluation.rivals import RIVAL
-from evaluation.rows import STUDENT, TEACHER, of_round
+from evaluation.rows import of_round
 from pipeline.config import Config
-from pipeline.inputs import resolve
+from pipeline.inputs import earlier_models, resolve
 from student.export.stage import ExportJob
 from student.recipe import StudentAgain, StudentTraining
 from teacher.consensus import Consensus
@@ -39,10 +39,18 @@ def before(config: Config, *names: str) -> tuple[str, ...]:
 
 def teacher_config(config: Config) -> TeacherStage | TeacherAgain:
     rounds = config.rounds
-    if not _later(config):
+    if not config.sources.teacher:
         return config.teacher
-    consensus, psi = _consensus(config), config.label.truncation
-    return TeacherAgain(config.teacher, rounds.teacher, consensus, psi)
+    consensus = _consensus(config) if _later(config) else None
+    return TeacherAgain(config.teacher, rounds.teacher, consensus, config.label.truncation)
+
+
+def teacher_inputs(config: Config) -> tuple[str, ...]:
+    begin = ("teacher_before",) if config.sources.teacher else ()
+    return (
+        "labels", "generator", "annotations", *optional(config, "test_annotations"), *begin,
+        *before(config, "student_before"),
+    )  # fmt: skip
 
 
 def _consensus(config: Config) -> Consensus:
@@ -81,7 +89,7 @@ def student_config(config: Config) -> StudentTraining:
 
 
 def student_inputs(config: Config) -> tuple[str, ...]:
-    judged = ("generator", "annotations", *optional(config, "test_annotations"), "student_before")
+    judged = ("generator", *optional(config, "annotations", "test_annotations"), "student_before")
     unlabelled = ("photographs",) if config.student.own_answer.unlabelled == "photographs" else ()
     source = _STUDENT_INPUTS[config.student.source]
     read = ("labels", *source, *unlabelled, *before(config, *judged))
@@ -122,9 +130,9 @@ def compare_config(config: Config) -> Comparison:
 
 def compare_inputs(config: Config) -> tuple[str, ...]:
     return (
-        "labels", "generator", "annotations", *optional(config, "test_annotations"),
+        "labels", "generator", *optional(config, "annotations", "test_annotations"),
         "teacher", "student", "export", *config.compare_inputs, *config.compare.folders,
-        *(of_round(m, n) for n in range(1, config.rounds.count) for m in (TEACHER, STUDENT)),
+        *(of_round(m, n) for n in range(1, config.rounds.count) for m in earlier_models(config)),
         *(f"{name}.{part}" for name, t in config.sources.test_sets.items() for part in t.paths),
         *(RIVAL + name for name in config.sources.rivals),
     )  # fmt: skip

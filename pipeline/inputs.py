@@ -48,14 +48,14 @@ def resolve(config: Config) -> dict[str, Input]:
     for name in _OF_ROUNDS if count > 1 else ():
         made[name] = _of_round(config, MAKERS[name], count)
     for number in range(1, count):
-        for name in (TEACHER, STUDENT):
+        for name in earlier_models(config):
             made[of_round(name, number)] = _of_round(config, name, number)
     sources = config.sources
     single = ("labels", "generator", "photographs", "annotations", "test_annotations", "annotator")
     given = {name: path for name in single if (path := getattr(sources, name))}
     begin = {
         "start": config.generator.start,
-        "teacher_before": sources.teacher,
+        "teacher" if sources.teacher_is_given else "teacher_before": sources.teacher,
         "student_before": sources.student,
     }
     given |= {name: path for name, path in begin.items() if path}
@@ -67,6 +67,11 @@ def resolve(config: Config) -> dict[str, Input]:
     given |= {RIVAL + name: path for name, path in sources.rivals.items()}
     given |= config.compare.folders
     return made | {name: Input(path) for name, path in given.items()}
+
+
+def earlier_models(config: Config) -> tuple[str, ...]:
+    """What each round makes anew, to be compared: a teacher that is given stays as it is."""
+    return (STUDENT,) if config.sources.teacher_is_given else (TEACHER, STUDENT)
 
 
 def round_folder(run: Path, number: int) -> Path:

@@ -1,8 +1,8 @@
 """Rounds, in which teacher and student teach each other: a run's stages, each with the config of its round.
 
 A later round is a run of its own in the folder `round-N` of the run. It goes on from the teacher and the
-student of the round before, and has the stages `teacher`, `label` and `student`. All other stages come
-once, after the last round, and read what that has made.
+student of the round before, and has the stages `teacher`, `label` and `student`; without masks a given
+teacher stays as it is. All other stages come once, after the last round, and read what that has made.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def round_config(config: Config, number: int) -> Config:
     sources = replace(
         config.sources,
         generator=need(inputs, "generator").path,
-        teacher=before / "teacher",
+        teacher=config.sources.teacher if config.sources.teacher_is_given else before / "teacher",
         student=before / "student",
     )
     label = replace(config.label, seed=config.label.seed + (number - 1) * _FRESH_SEEDS)

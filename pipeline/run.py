@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.inputs import Input, need, resolve
 from pipeline.rounds import Step, round_config, steps_of
 from pipeline.stages import STAGES
+from teacher.generators.lineage import require_kin
 
 
 def run_stage(name: str, config: Config, checked: bool = False) -> None:
@@ -24,9 +25,12 @@ def run_stage(name: str, config: Config, checked: bool = False) -> None:
     Raises:
         UserError: an input is not finished, or the stage's folder was made with another config.
     """
-    stage, state = STAGES[name], PartialState()
-    for found in stage_inputs(name, config).values():
+    stage, state, inputs = STAGES[name], PartialState(), stage_inputs(name, config)
+    for found in inputs.values():
         _check_made(name, found, config)
+    for key in ("teacher", "teacher_before"):
+        if key in inputs and inputs[key].maker is None and "generator" in inputs:
+            require_kin(inputs[key].path, inputs["generator"].path)
     folder = open_folder(name, config)
     done = folder.is_done()
     state.wait_for_everyone()  # all ranks have looked before one begins to write

@@ -70,6 +70,11 @@ def _skip_generator(config: Config) -> str | None:
     return f"given, {given}" if given else None
 
 
+def _skip_teacher(config: Config) -> str | None:
+    given = config.sources.teacher
+    return f"given, {given}" if config.sources.teacher_is_given else None
+
+
 def _skip_label(config: Config) -> str | None:
     online = config.student.source == "online"
     return "skipped, the samples are made while the student trains" if online else None
@@ -115,15 +120,13 @@ STAGES = {
         help="Train FewShotCNN on the generator's features of a few annotated samples.",
         run=_run_teacher,
         config=depends.teacher_config,
-        inputs=lambda c: (
-            "labels", "generator", "annotations", *depends.optional(c, "test_annotations"),
-            *depends.before(c, "teacher_before", "student_before"),
-        ),
+        inputs=depends.teacher_inputs,
         writes="teacher.safetensors, teacher.json, predictions.png",
         options=(
             "sources.labels", "sources.generator", "sources.annotations",
             "sources.test_annotations", *_BEFORE, "teacher", "rounds.teacher", "rounds.consensus",
         ),
+        skip=_skip_teacher,
     ),
     "label": Stage(
         help="Draw thousands of fresh samples and label them with the teacher.",
@@ -187,7 +190,7 @@ STAGES = {
         config=lambda c: Supervised(
             recipe_of(c.student), c.compare.supervised_images, c.compare.held_out_seed + 1
         ),
-        inputs=lambda c: ("labels", "annotations"),
+        inputs=lambda c: ("labels", "annotations" if c.sources.annotations else "generator"),
         writes=_STUDENT_FILES,
         options=(
             "sources.labels", "sources.annotations", "student", "compare.supervised_images",

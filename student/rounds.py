@@ -55,14 +55,14 @@ def judge(folder: StageFolder, labels: LabelSet, validation: Dataset[Any]) -> di
     """Hold the student that a stage has just written against the one before, and print what is to be known.
 
     Args:
-        folder: of the stage. Its inputs are `student_before`, `generator`, `annotations` and, where there
-            are any, `test_annotations`.
+        folder: of the stage. Its inputs are `student_before`, `generator` and, where there are any,
+            `annotations` and `test_annotations`.
         validation: data set of `Labelled` items, whose images were kept from training.
 
     Returns:
-        `taken`: whether the new student is no worse on the labelled samples; `miou`: before and after on
-        each set of them; `agreement`: share of the pixels of `validation` to which both give the same
-        class; `shares`: share of these pixels that each class has, before and after.
+        `taken`: whether the new student is no worse on the labelled samples, if there are any; `miou`:
+        before and after on each set of them; `agreement`: share of the pixels of `validation` to which
+        both give the same class; `shares`: share of these pixels that each class has, before and after.
     """
     device = PartialState().device
     paths = (folder.inputs["student_before"], folder.path)
@@ -72,7 +72,7 @@ def judge(folder: StageFolder, labels: LabelSet, validation: Dataset[Any]) -> di
         for name in _SETS
         if name in folder.inputs
     }
-    before, after = miou[[name for name in _SETS if name in miou][-1]]
+    decisive = [*miou.values()][-1:]  # with nothing to judge by, the new one is taken
     images = torch.stack([item.image for item in fetch(validation, range(len(validation)))])  # type: ignore[arg-type]
     old, new = (_predict(student, images) for student in students)
     shares = {
@@ -80,7 +80,7 @@ def judge(folder: StageFolder, labels: LabelSet, validation: Dataset[Any]) -> di
         for number, name in enumerate(labels.names)
     }
     verdict = {
-        "taken": after >= before,
+        "taken": all(after >= before for before, after in decisive),
         "miou": miou,
         "agreement": float((old == new).float().mean()),
         "shares": shares,
@@ -118,12 +118,12 @@ def warn_of_shrunk(shares: Mapping[str, Sequence[float]], before: str) -> None:
 
 
 def _print(verdict: Mapping[str, Any], shares: Mapping[str, list[float]]) -> None:
-    told = ", ".join(
-        f"{100 * before:.1f} -> {100 * after:.1f} on {name}"
+    told = "".join(
+        f"mIoU {100 * before:.1f} -> {100 * after:.1f} on {name}; "
         for name, (before, after) in verdict["miou"].items()
     )
     print(
-        f"student: mIoU {told}; {100 * verdict['agreement']:.1f} % of the pixels have the class they had"
+        f"student: {told}{100 * verdict['agreement']:.1f} % of the pixels have the class they had"
     )
     warn_of_shrunk(shares, "the student of the round before")
     if not verdict["taken"]:

@@ -1,8 +1,8 @@
-"""Stage `teacher` in a later round: learn from the masks and from the joined answers of both models.
+"""Stage `teacher` where it goes on from a finished teacher: in a later round, or on another generator.
 
-The teacher goes on from its weights. Most steps learn a fresh sample of the generator with the joined
-answer of the teacher and the student of the round before, weighted by its confidence. The other steps learn
-an annotated sample with its mask.
+The teacher goes on from its weights. Most steps learn a fresh sample of the generator with the answer of
+the teacher before, in a later round joined with that of the student before, weighted by its confidence.
+The other steps learn an annotated sample with its mask.
 """
 
 import copy
@@ -59,18 +59,18 @@ class Relearning:
 
 @dataclass(frozen=True)
 class TeacherAgain:
-    """What the stage depends on in a later round.
+    """What the stage depends on where it goes on from a finished teacher.
 
     Args:
         recipe: the options of the stage, for all that `relearning` does not say.
         relearning: what differs from it.
-        consensus: how the answers of teacher and student are joined.
+        consensus: how the answers of teacher and student are joined; none without a student.
         truncation: psi of the fresh samples, that of the pseudo-labels.
     """
 
     recipe: TeacherStage
     relearning: Relearning
-    consensus: Consensus
+    consensus: Consensus | None
     truncation: float
 
 
@@ -79,8 +79,8 @@ def fit_teacher_again(
 ) -> Result:
     """Run the stage: writes the files of `fit_teacher`.
 
-    Reads its inputs, and `teacher_before` and `student_before`. If the new teacher is worse on the samples
-    that it is evaluated on, the teacher of the round before is written instead; where these are the very
+    Reads its inputs, and `teacher_before` and perhaps `student_before`. If the new teacher is worse on the
+    samples that it is evaluated on, the teacher before is written instead; where these are the very
     samples that it learns from, which the teacher before had to itself, if it is much worse.
 
     Args:
@@ -96,9 +96,12 @@ def fit_teacher_again(
     if not relearning.epochs:
         return write_teacher(folder, task, before, {task.kind: figures})
 
-    student = open_student(
-        inputs["student_before"], labels, config.consensus.mirror, generator.device
-    )
+    together = None
+    if config.consensus:
+        student = open_student(
+            inputs["student_before"], labels, config.consensus.mirror, generator.device
+        )
+        together = Together(student, config.consensus)
     network = copy.deepcopy(before).requires_grad_(True)
     if config.recipe.standardise:
         network.standardise(feature_stds(generator, config.recipe.seed), trained=True)
@@ -120,32 +123,31 @@ def fit_teacher_again(
                 )
                 yield Shot(features, task.training.masks[[i]])
             else:
-                yield _consensus_shot(
-                    generator, before, Together(student, config.consensus), config.truncation
-                )
+                yield _answered_shot(generator, before, together, config.truncation)
 
     learned = train_teacher(recipe, task, network, shots, folder)
     tolerated = _TOLERATED if task.test is task.training else 0.0
     taken = learned["miou"] >= figures["miou"] - tolerated
     if not taken:
         print(
-            f"warning: the teacher that learned from the student is worse than the one before, mIoU "
-            f"{learned['miou']:.3f} after {figures['miou']:.3f} on {task.kind}: it is not taken."
+            f"warning: the teacher that learned from the {'student' if together else 'masks'} is worse "
+            f"than the one before, mIoU {learned['miou']:.3f} after {figures['miou']:.3f} on {task.kind}: "
+            "it is not taken."
         )
     best, best_figures = (network, learned) if taken else (before, figures)
     return write_teacher(folder, task, best, {task.kind: best_figures, "taken": taken})
 
 
 @torch.no_grad()
-def _consensus_shot(
-    generator: FeatureGenerator, teacher: FewShotCNN, together: Together, psi: float
+def _answered_shot(
+    generator: FeatureGenerator, teacher: FewShotCNN, together: Together | None, psi: float
 ) -> Shot:
-    """A fresh sample, drawn from the global random state, with the answer of both."""
+    """A fresh sample, drawn from the global random state, with the teacher's answer or that of both."""
     number = int(torch.randint(_SAMPLES, ()))
     latents = generator.latents(generator.random_inputs(_SEED, [number]), psi)
     image, features = generator.synthesise(latents)
-    answer = together.consensus.join(
-        teacher.probabilities(features), together.student(to_uint8(image))
-    )
+    answer = teacher.probabilities(features)
+    if together:
+        answer = together.consensus.join(answer, together.student(to_uint8(image)))
     confidence, classes = answer.max(1)
     return Shot(features, classes.to(torch.uint8), confidence)

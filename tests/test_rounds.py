@@ -225,10 +225,10 @@ def test_samples_are_chosen_by_what_teacher_and_student_differ_on(
     assert min(scores) >= 0 and max(scores) <= math.log(2)
 
 
-def test_a_teacher_without_a_student_is_refused(chain: Chain, finished: Path) -> None:
-    made = run_cli("label", "--config", chain.config, "--sources.teacher", finished / "teacher")
+def test_a_student_without_its_teacher_is_refused(chain: Chain, finished: Path) -> None:
+    made = run_cli("label", "--config", chain.config, "--sources.student", finished / "student")
     assert made.returncode == 2
-    assert "name both or neither" in made.stderr
+    assert "name sources.teacher too" in made.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 
 from common.checkpoints import is_state, load_state, load_weights
 from common.errors import UserError
-from common.stage_folder import artifact_hash, is_stage_folder, read_manifest
+from common.stage_folder import artifact_hash
+from teacher.generators.lineage import lineage
 from teacher.generators.stylegan2.architecture import (
     Architecture,
     ArchitectureError,
@@ -144,14 +144,3 @@ def _finite(network: nn.Module, path: Path) -> dict[str, Tensor]:
         if not tensor.isfinite().all():
             raise UserError(f"{path}: {name} holds values that are no finite numbers; {_REMEDY}.")
     return state
-
-
-def lineage(path: Path) -> tuple[str, ...]:
-    """Hashes of a generator and of those that its training began with, newest first."""
-    own = (artifact_hash(path),)
-    if not path.is_dir() or not is_stage_folder(path):
-        return own
-    recorded: Any = read_manifest(path)["figures"].get("ancestors", [])
-    if not isinstance(recorded, list):
-        raise UserError(f"{path} does not say what it was made from; copy the whole folder again.")
-    return (*own, *map(str, recorded))
