@@ -54,6 +54,22 @@ class Together(NamedTuple):
     consensus: Consensus
 
 
+def open_together(
+    consensus: Consensus,
+    student: Path,
+    labels: LabelSet,
+    device: torch.device,
+    open_student: OpenStudent,
+) -> Together:
+    """Read the student that is to answer beside the teacher.
+
+    Args:
+        student: its folder.
+        open_student: reads it.
+    """
+    return Together(open_student(student, labels, consensus.mirror, device), consensus)
+
+
 def open_disagreement(
     teacher: Path,
     student: Path,

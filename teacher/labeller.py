@@ -13,7 +13,7 @@ from common.processors import native_precision
 from common.stage_folder import StageFolder
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import Encoded, Labelled, encode
-from teacher.consensus import Consensus, OpenStudent, Together
+from teacher.consensus import Consensus, OpenStudent, Together, open_together
 from teacher.fewshot import FewShotCNN, image_score, load_teacher, uncertainty
 from teacher.generators.base import FeatureGenerator, Latents
 from teacher.generators.registry import load_generator
@@ -185,8 +185,8 @@ def open_labeller(
     labels = LabelSet.load(inputs["labels"])
     if isinstance(config, LabelTogether):
         assert open_student is not None
-        student = open_student(inputs["student_before"], labels, config.consensus.mirror, device)
-        together = Together(student, config.consensus)
+        student = inputs["student_before"]
+        together = open_together(config.consensus, student, labels, device, open_student)
         config = config.label
     generator = load_generator(inputs["generator"], device)
     teacher = load_teacher(inputs["teacher"], generator, labels.names)

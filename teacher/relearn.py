@@ -14,7 +14,7 @@ from accelerate import PartialState
 
 from common.errors import UserError
 from common.stage_folder import Result, StageFolder
-from teacher.consensus import Consensus, OpenStudent, Together
+from teacher.consensus import Consensus, OpenStudent, Together, open_together
 from teacher.fewshot import FewShotCNN, load_teacher
 from teacher.fit import (
     Shot,
@@ -96,12 +96,10 @@ def fit_teacher_again(
     if not relearning.epochs:
         return write_teacher(folder, task, before, {task.kind: figures})
 
-    together = None
-    if config.consensus:
-        student = open_student(
-            inputs["student_before"], labels, config.consensus.mirror, generator.device
-        )
-        together = Together(student, config.consensus)
+    together, device = None, generator.device
+    if student := inputs.get("student_before"):
+        assert config.consensus
+        together = open_together(config.consensus, student, labels, device, open_student)
     network = copy.deepcopy(before).requires_grad_(True)
     if config.recipe.standardise:
         network.standardise(feature_stds(generator, config.recipe.seed), trained=True)

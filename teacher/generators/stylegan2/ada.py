@@ -25,7 +25,7 @@ class Adaptation:
         p: the probability at the beginning.
     """
 
-    def __init__(self, target: float, images: int, p: float = 0.0) -> None:
+    def __init__(self, target: float, images: float, p: float = 0.0) -> None:
         self.target, self.images, self.p = target, images, p
 
     def follow(self, sign: float, seen: int) -> None:

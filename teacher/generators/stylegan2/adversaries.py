@@ -19,6 +19,7 @@ from teacher.generators.stylegan2.ada import Adaptation, augment
 from teacher.generators.stylegan2.discriminator import Discriminator
 from teacher.generators.stylegan2.network import Generator
 from teacher.generators.stylegan2.options import GeneratorStage
+from teacher.generators.stylegan2.rules import Rates
 from teacher.generators.stylegan2.start import Start
 
 Losses = dict[str, Tensor]  # name in the metrics -> a number
@@ -38,6 +39,7 @@ class Adversaries:
         self, config: GeneratorStage, device: torch.device, start: Start | None = None
     ) -> None:
         self.config, self.device, self.start = config, device, start
+        self.rates = rates = Rates.of(config, start is not None)
         seed_everything(config.seed)  # every process begins with the same weights
         self.generator = Generator(config.network).to(device)
         self.discriminator = Discriminator(config.network.channels).to(device)
@@ -50,14 +52,17 @@ class Adversaries:
                 self.discriminator.load_state_dict(start.discriminator)
         for network in (self.generator, self.discriminator, self.average):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.adaptation = Adaptation(config.ada_target, config.ada_images)
+        self.adaptation = Adaptation(config.ada_target, rates.ada_images)
         self.optimise_g = torch.optim.Adam(
-            _groups(self.generator, config), config.learning_rate, (0.0, 0.99), eps=1e-8
+            _groups(self.generator, rates.learning_rate, config.noise_lr_factor),
+            rates.learning_rate,
+            (0.0, 0.99),
+            eps=1e-8,
         )
         lazy = config.r1_every / (config.r1_every + 1)  # R1's updates are more steps of Adam
         self.optimise_d = torch.optim.Adam(
             self.discriminator.parameters(),
-            config.discriminator_learning_rate * lazy,
+            rates.discriminator_learning_rate * lazy,
             (0.0, 0.99**lazy),
             eps=1e-8,
         )
@@ -123,7 +128,7 @@ class Adversaries:
         logits = self.discriminator(augment(real, self.adaptation.p))
         (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
         penalty = slope.square().sum((1, 2, 3)).mean()
-        loss = penalty * (self.config.r1_gamma / 2 * self.config.r1_every)
+        loss = penalty * (self.rates.r1_gamma / 2 * self.config.r1_every)
         _update(self.discriminator, self.optimise_d, loss)
         return {"loss/r1": penalty}
 
@@ -140,7 +145,7 @@ class Adversaries:
         """Moving averages of w [B, D] and of the weights; short at first, to forget random weights."""
         mean_w, known = reduce(w.detach().float().mean(0), "mean"), self.start is not None
         self.generator.w_mean.lerp_(mean_w, 0.002 if step > 1000 or known else 0.02)
-        seen, half_life = (step + 1) * self.config.batch_size, self.config.ema_images
+        seen, half_life = (step + 1) * self.config.batch_size, self.rates.ema_images
         if not known:
             half_life = min(half_life, max(seen * 0.05, 1))
         _follow(self.average, self.generator, 0.5 ** (self.config.batch_size / half_life))
@@ -151,13 +156,13 @@ class Adversaries:
         )
 
 
-def _groups(generator: Generator, config: GeneratorStage) -> list[dict[str, Any]]:
+def _groups(generator: Generator, rate: float, noise_factor: float) -> list[dict[str, Any]]:
     """Parameters by learning rate."""
     strengths = [layer.get_parameter("noise_strength") for layer in generator.layers]
     others = [p for name, p in generator.named_parameters() if not name.endswith("noise_strength")]
     return [
         {"params": others},
-        {"params": strengths, "lr": config.learning_rate * config.noise_lr_factor},
+        {"params": strengths, "lr": rate * noise_factor},
     ]
 
 

@@ -22,15 +22,16 @@ class GeneratorStage:
         images: length of the training, in real images seen by the discriminator.
         batch_size: images per step over all processes; a multiple of four for each process.
         seed: seed of the rendered faces, of the initial weights and of every step.
-        learning_rate: Adam's learning rate of the generator. The paper's 0.002 is for millions of images; a
-            training of some hundred thousand needs more.
-        discriminator_learning_rate: Adam's learning rate of the discriminator. Twice the generator's
-            (Heusel et al., 2017) lets it learn enough on small batches.
+        learning_rate: Adam's learning rate of the generator. `auto`: 0.004, or from a million images on
+            0.0025, from 1024 px on 0.002; the lower ones are the papers', for millions of images.
+        discriminator_learning_rate: Adam's learning rate of the discriminator. `auto`: 0.008, twice the
+            generator's (Heusel et al., 2017), which lets it learn enough on small batches; from a million
+            images on the generator's.
         noise_lr_factor: learning rate of the noise strengths, as a share of `learning_rate`. They are
             single numbers: at the full rate the noise drowns the image.
-        r1_gamma: weight of the R1 penalty (Mescheder et al., 2018).
+        r1_gamma: weight of the R1 penalty (Mescheder et al., 2018). `auto`: 0.0002 x pixels / batch_size.
         r1_every: steps between two R1 updates.
-        ema_images: half-life of the moving average of the weights, in images.
+        ema_images: half-life of the moving average of the weights, in images. `auto`: 312.5 x batch_size.
         precision: number format of the convolutions: 32-bit floats (no), bf16, or auto for bf16 where the
             device computes in it; R1 is always in 32-bit floats.
         log_every: images between two lines of metrics.
@@ -40,7 +41,8 @@ class GeneratorStage:
         ada: augmentation of all images that the discriminator sees, for few photographs, so that it does
             not learn them by heart (Karras et al., 2020).
         ada_target: mean sign of the discriminator's output on real images that the augmentation aims at.
-        ada_images: images in which the augmentation probability can go from zero to one.
+        ada_images: images in which the augmentation probability can go from zero to one. `auto`: 500,000,
+            or 100,000 with a start.
         frechet_network: encoder of the Fréchet distance to the real images: a finished student folder, or
             the name of a timm model with pretrained weights. None for no measurement.
         frechet_every: images between two measurements of the Fréchet distance.
@@ -52,12 +54,12 @@ class GeneratorStage:
     images: int = 200_000
     batch_size: int = 32
     seed: int = 0
-    learning_rate: float = 4e-3
-    discriminator_learning_rate: float = 8e-3
+    learning_rate: float | Literal["auto"] = "auto"
+    discriminator_learning_rate: float | Literal["auto"] = "auto"
     noise_lr_factor: float = 0.02
-    r1_gamma: float = 0.05
+    r1_gamma: float | Literal["auto"] = "auto"
     r1_every: int = 16
-    ema_images: float = 8_000
+    ema_images: float | Literal["auto"] = "auto"
     precision: Literal["auto", "no", "bf16"] = "auto"
     log_every: int = 1_600
     save_every: int = 8_000
@@ -65,7 +67,7 @@ class GeneratorStage:
     flip: float = 0.5
     ada: bool = False
     ada_target: float = 0.6
-    ada_images: int = 200_000
+    ada_images: int | Literal["auto"] = "auto"
     frechet_network: str | None = None
     frechet_every: int = 40_000
     frechet_images: int = 2_000

@@ -7,7 +7,7 @@ where it was. Progress counts images.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from teacher.generators.stylegan2.files import (
 from teacher.generators.stylegan2.network import Generator, mean_latent
 from teacher.generators.stylegan2.options import GeneratorStage
 from teacher.generators.stylegan2.real_images import FrechetMeter, RealImages
+from teacher.generators.stylegan2.rules import Rates
 from teacher.generators.stylegan2.start import Start, network_of_start, read_start
 
 _SHEET = "samples.png"
@@ -91,7 +92,10 @@ def train_generator(
 
     if process.is_main_process:
         _write(adversaries, folder)
-    figures: dict[str, Any] = {"images": steps * config.batch_size}
+    figures: dict[str, Any] = {
+        "images": steps * config.batch_size,
+        "rates": asdict(adversaries.rates),
+    }
     if start:
         figures["ancestors"] = list(start.ancestors)
     return Result([WEIGHTS, ARCHITECTURE, DISCRIMINATOR, _SHEET], figures)
@@ -107,6 +111,8 @@ def _settle(config: GeneratorStage, folder: StageFolder) -> tuple[GeneratorStage
         start = read_start(path)
         config = replace(config, network=network_of_start(config.network, start.network, path))
         _tell(start, path)
+    if by_rule := Rates.of(config, start is not None).told(config):
+        PartialState().print(f"generator: {by_rule}, by rule")
     return config, start
 
 

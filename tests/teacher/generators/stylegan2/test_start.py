@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from common.stage_folder import artifact_hash
 from teacher.generators.stylegan2.ada import augment
 from teacher.generators.stylegan2.discriminator import Discriminator
 from teacher.generators.stylegan2.files import DISCRIMINATOR, WEIGHTS
+from teacher.generators.stylegan2.network import GeneratorConfig
+from teacher.generators.stylegan2.options import GeneratorStage
+from teacher.generators.stylegan2.rules import Rates
 from teacher.generators.stylegan2.start import read_start
 from tests.conftest import run_cli
 from tests.teacher.generators.stylegan2.foreign import (
@@ -217,3 +221,22 @@ def test_r1_takes_the_slope_by_images_before_they_are_augmented() -> None:
     assert slope[2, 1, 4, 5].item() == pytest.approx(difference.item(), rel=1e-2)
     (curve,) = torch.autograd.grad(slope.square().sum(), images)
     assert curve.abs().sum() > 0
+
+
+def test_auto_follows_from_other_options(tmp_path: Path) -> None:
+    """The numbers of stylegan2-ada's automatic configuration, for 256 px in batches of 16."""
+    network = GeneratorConfig(channels=(8,) * 7)
+    config = GeneratorStage(network=network, batch_size=16, images=5_000_000)
+    assert Rates.of(config, started=False) == Rates(0.0025, 0.0025, 0.8192, 5_000, 500_000)
+    asked = replace(config, r1_gamma=1.0, images=100_000, ema_images=10.0)
+    assert Rates.of(asked, started=True) == Rates(0.004, 0.008, 1.0, 10.0, 100_000)
+
+    options = ["--generator.images", "4", "--generator.r1_gamma", "3", *OPTIONS]
+    made = run_cli("generator", "--run.dir", tmp_path, *options)
+    assert made.returncode == 0, made.stderr
+    told = "discriminator_learning_rate 0.008, ema_images 1250, ada_images 500000, by rule"
+    assert told in made.stdout
+    figures = read_json(tmp_path / "generator/manifest.json")["figures"]
+    assert figures["rates"]["r1_gamma"] == 3 and figures["rates"]["ema_images"] == 1250
+    refused = run_cli("generator", "--run.dir", tmp_path, "--generator.r1_gamma", "some")
+    assert refused.returncode == 2 and "r1_gamma" in refused.stderr
