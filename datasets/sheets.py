@@ -73,9 +73,9 @@ def _legend(labels: LabelSet, width: int, font: Any) -> Image.Image:
     return legend
 
 
-def tile(images: Tensor) -> ImageArray:
-    """uint8 [B, 3, H, W] -> one nearly square sheet [rows * H, columns * W, 3]."""
-    columns = math.ceil(math.sqrt(len(images)))
+def tile(images: Tensor, columns: int | None = None) -> ImageArray:
+    """uint8 [B, 3, H, W] -> one sheet [rows * H, columns * W, 3], nearly square if nothing is said."""
+    columns = columns or math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     count, _, height, width = images.shape
     sheet = images.new_zeros(rows * columns, 3, height, width)

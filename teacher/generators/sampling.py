@@ -200,11 +200,21 @@ def feature_stds(generator: FeatureGenerator, seed: int, count: int = 100) -> li
     return [(square - mean.square()).clamp_min(0).sqrt().float() for mean, square in means]
 
 
-def draw_sheet(generator: FeatureGenerator, seed: int, count: int, psi: float = 1.0) -> ImageArray:
-    """A contact sheet of uncurated samples with constant noise, uint8 [H, W, 3]."""
+def draw_sheet(
+    generator: FeatureGenerator,
+    seed: int,
+    count: int,
+    psi: float = 1.0,
+    columns: int | None = None,
+) -> ImageArray:
+    """A contact sheet of uncurated samples with constant noise, uint8 [H, W, 3].
+
+    Args:
+        columns: of the sheet; none for a nearly square one.
+    """
     seed_everything(seed, count)
     z = torch.randn(count, generator.z_size, device=generator.device)
-    return tile(draw(generator, latents_of_z(generator, z, psi), range(count)).images)
+    return tile(draw(generator, latents_of_z(generator, z, psi), range(count)).images, columns)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -111,10 +111,12 @@ class Adversaries:
         with self._autocast():
             score_fake, score_real = self.discriminator(fake), self.discriminator(real)
             loss = F.softplus(score_fake).mean() + F.softplus(-score_real).mean()
+        sign = score_real.detach().sign().float().mean()
         losses = {"loss/d": loss, "score/real": score_real.mean(), "score/fake": score_fake.mean()}
+        losses["score/sign"] = sign
         _update(self.discriminator, self.optimise_d, loss)
         if self.config.ada:
-            sign = reduce(score_real.detach().sign().float().mean(), "mean")
+            sign = reduce(sign, "mean")
             self.adaptation.follow(float(sign), self.config.batch_size)
             losses["augment/p"] = torch.tensor(self.adaptation.p, device=self.device)
         return losses

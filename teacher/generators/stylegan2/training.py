@@ -4,8 +4,6 @@ Every step draws its randomness from (seed, step, process), so that an interrupt
 where it was. Progress counts images.
 """
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +12,6 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from torch import Tensor
-from tqdm import tqdm
 
 from common.checkpoints import Checkpoints, save_weights
 from common.errors import UserError
@@ -24,20 +21,21 @@ from common.seeding import seed_everything
 from common.stage_folder import Result, StageFolder
 from datasets.sheets import save_sheet
 from teacher.generators.sampling import draw_sheet
-from teacher.generators.stylegan2.adversaries import Adversaries, Losses
+from teacher.generators.stylegan2.adversaries import Adversaries
 from teacher.generators.stylegan2.files import (
     ARCHITECTURE,
     DISCRIMINATOR,
     WEIGHTS,
     save_generator,
 )
-from teacher.generators.stylegan2.network import Generator, mean_latent
+from teacher.generators.stylegan2.network import mean_latent
 from teacher.generators.stylegan2.options import GeneratorStage
-from teacher.generators.stylegan2.real_images import FrechetMeter, RealImages
+from teacher.generators.stylegan2.real_images import RealImages
+from teacher.generators.stylegan2.record import GROWTH, SAMPLES, Best, Record
 from teacher.generators.stylegan2.rules import Rates
 from teacher.generators.stylegan2.start import Start, network_of_start, read_start
 
-_SHEET = "samples.png"
+LAST = "last.safetensors"
 
 
 def train_generator(
@@ -76,29 +74,29 @@ def train_generator(
     images = RealImages(photographs, config.network.resolution, config.seed, packed)
     loader = images.batches(first, steps, config.batch_size, rank, ranks, config.workers)
     flip = config.flip if photographs else None
-    record = _Record(config, folder, images, load_embedding, first)
+    record = Record(config, folder, images, load_embedding, first)
+    record.load(state or {})
 
     for step, batch in enumerate(loader, first):
         seed_everything(config.seed, step, rank)
         losses = adversaries.step(_to_floats(batch, process.device, flip), step)
         record.take_in(losses, step, last=step + 1 == steps, average=adversaries.average)
         if process.is_main_process and record.crosses(config.save_every, step):
-            checkpoints.save(step + 1, {"step": step + 1, **adversaries.state()})
-            sheet = draw_sheet(adversaries.average, seed=config.seed, count=64)
-            save_sheet(sheet, folder.path / _SHEET)
-            seen = (step + 1) * config.batch_size
-            folder.tensorboard.add_image("samples", sheet, seen, dataformats="HWC")
+            kept = {"step": step + 1, **adversaries.state(), **record.state()}
+            checkpoints.save(step + 1, kept)
+            record.draw_samples(adversaries.average, step)
     record.bar.close()
 
-    if process.is_main_process:
-        _write(adversaries, folder)
+    files = _write(adversaries, record.best, folder) if process.is_main_process else []
     figures: dict[str, Any] = {
         "images": steps * config.batch_size,
         "rates": asdict(adversaries.rates),
     }
     if start:
         figures["ancestors"] = list(start.ancestors)
-    return Result([WEIGHTS, ARCHITECTURE, DISCRIMINATOR, _SHEET], figures)
+    if record.best:
+        figures |= {"frechet": record.best.distance, "frechet_images": record.best.images}
+    return Result(files, figures)
 
 
 def _settle(config: GeneratorStage, folder: StageFolder) -> tuple[GeneratorStage, Start | None]:
@@ -116,14 +114,26 @@ def _settle(config: GeneratorStage, folder: StageFolder) -> tuple[GeneratorStage
     return config, start
 
 
-def _write(adversaries: Adversaries, folder: StageFolder) -> None:
-    """Write the result: the average, with a mean of w measured on itself, and the discriminator."""
-    average, seed = adversaries.average, adversaries.config.seed
+def _write(adversaries: Adversaries, best: Best | None, folder: StageFolder) -> list[str]:
+    """Write the result: the average, with a mean of w measured on itself, and the discriminator.
+
+    Where a best average is known it is the result, and the last one lies beside it.
+
+    Returns:
+        The names of the files.
+    """
+    average, seed, files = adversaries.average, adversaries.config.seed, [SAMPLES]
+    if best:
+        halves = {name: t.half() for name, t in average.state_dict().items()}
+        save_weights(folder.path / LAST, halves)
+        average.load_state_dict(best.weights)
+        files += [LAST, GROWTH]
     average.w_mean.copy_(mean_latent(average, seed=seed))
     save_generator(average, folder.path)
     weights = adversaries.discriminator.state_dict()
     save_weights(folder.path / DISCRIMINATOR, {name: t.half() for name, t in weights.items()})
-    save_sheet(draw_sheet(average, seed=seed, count=64), folder.path / _SHEET)
+    save_sheet(draw_sheet(average, seed=seed, count=64), folder.path / SAMPLES)
+    return [*files, WEIGHTS, ARCHITECTURE, DISCRIMINATOR]
 
 
 def _tell(start: Start, path: Path) -> None:
@@ -155,73 +165,3 @@ def _to_floats(batch: Tensor, device: torch.device, flip: float | None) -> Tenso
         return real
     mirrored = torch.rand(len(real), 1, 1, 1, device=device) < flip
     return torch.where(mirrored, real.flip(-1), real)
-
-
-class _Record:
-    """What is written while the training runs: progress bar, metrics, Fréchet distances.
-
-    Args:
-        images: the real images that the Fréchet distance is measured to.
-        first: the step at which the training begins or continues.
-    """
-
-    def __init__(
-        self,
-        config: GeneratorStage,
-        folder: StageFolder,
-        images: RealImages,
-        load_embedding: Callable[[str, torch.device], Embed],
-        first: int,
-    ) -> None:
-        self.config, self.folder, process = config, folder, PartialState()
-        self.main, self.device = process.is_main_process, process.device
-        self.meter = None
-        if config.frechet_network and self.main:
-            embed = load_embedding(config.frechet_network, self.device)
-            self.meter = FrechetMeter(embed, images, config.frechet_images)
-        size, steps = config.batch_size, config.images // config.batch_size
-        self.bar = tqdm(
-            total=steps * size, initial=first * size, unit="img", desc="generator", disable=not self.main
-        )  # fmt: skip
-        self.sums: dict[str, Tensor] = {}  # by name, the sum and the number of the values
-        self.mark, self.since = first * size, time.monotonic()  # of the last line of metrics
-
-    def crosses(self, every: int, step: int) -> bool:
-        """Whether this step's batch passed a multiple of `every` images."""
-        seen = (step + 1) * self.config.batch_size
-        return seen // every != (seen - self.config.batch_size) // every
-
-    def take_in(self, losses: Losses, step: int, last: bool, average: Generator) -> None:
-        """Add the losses of a step; write metrics and measure where it is time."""
-        config, seen = self.config, (step + 1) * self.config.batch_size
-        for name, value in losses.items():
-            self.sums.setdefault(name, torch.zeros(2, device=self.device))
-            self.sums[name] += torch.stack(
-                [value.detach().float(), torch.ones_like(value.detach())]
-            )
-        self.bar.update(config.batch_size)
-        if last or self.crosses(config.log_every, step) or self.crosses(config.save_every, step):
-            self._write_metrics(seen, step)
-        if self.meter and (last or self.crosses(config.frechet_every, step)):
-            distance = self.meter(average)
-            self.folder.log(seen, {"frechet": distance})
-            self.bar.write(f"Fréchet distance after {seen} images: {distance:.3f}")
-
-    def _write_metrics(self, seen: int, step: int) -> None:
-        """Means since the last line.
-
-        Raises:
-            UserError: one of them is not finite.
-        """
-        means = {name: (total / count).item() for name, (total, count) in self.sums.items()}
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise UserError(
-                    f"{name} is {value} at step {step}; lower generator.learning_rate or raise "
-                    f"generator.r1_gamma. The last checkpoint in {self.folder.checkpoints} is intact."
-                )
-        if self.main:
-            speed = (seen - self.mark) / (time.monotonic() - self.since)
-            self.folder.log(seen, {**means, "images_per_second": speed})
-            self.bar.set_postfix({n.split("/")[1]: f"{v:.2f}" for n, v in means.items()})
-        self.sums, self.mark, self.since = {}, seen, time.monotonic()

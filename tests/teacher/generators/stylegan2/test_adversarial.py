@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
+from common.files import read_json
 from datasets.faces import render_faces
 from datasets.photographs import Photographs
+from teacher.generators.stylegan2.record import Warnings
 from tests.conftest import run_cli
 from train import main
 
@@ -56,7 +59,7 @@ def test_a_killed_run_goes_on_the_same(photos: Path, tmp_path: Path) -> None:
         arguments = ["--sources.photographs", str(photos), "--run.dir", str(tmp_path / name)]
         if name == "parts":
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("teacher.generators.stylegan2.training.draw_sheet", _stop)
+                patch.setattr("teacher.generators.stylegan2.record.Record.draw_samples", _stop)
                 with pytest.raises(_Stopped):
                     main(["generator", *arguments, *OPTIONS])
             assert (tmp_path / "parts/generator/checkpoints/photographs.bytes").exists()
@@ -100,3 +103,47 @@ def test_frechet_distance_in_the_features_of_a_student(
     assert main(["generator", *arguments, *OPTIONS]) == 0
     measured = [row["frechet"] for row in rows(tmp_path / "generator") if "frechet" in row]
     assert len(measured) == 3 and min(measured) > 0
+    folder = tmp_path / "generator"
+    figures = read_json(folder / "manifest.json")["figures"]
+    assert figures["frechet"] == min(measured)
+    assert figures["frechet_images"] == 32 * (1 + measured.index(min(measured)))
+    best, last = (load_file(folder / f"{n}.safetensors") for n in ("generator", "last"))
+    differ = any(not torch.equal(best[n], t) for n, t in last.items() if n != "w_mean")
+    assert differ is (measured[-1] > min(measured))
+    with Image.open(folder / "growth.png") as growth, Image.open(folder / "samples.png") as sheet:
+        assert growth.width == sheet.width and growth.height == 3 * sheet.height / 8
+
+
+def test_a_killed_run_keeps_the_best(photos: Path, tmp_path: Path, student_folder: Path) -> None:
+    options = ["--generator.frechet_network", str(student_folder), *OPTIONS]
+    options += ["--generator.frechet_every", "16", "--generator.frechet_images", "20"]
+    for name in ("whole", "parts"):
+        arguments = ["--sources.photographs", str(photos), "--run.dir", str(tmp_path / name)]
+        if name == "parts":
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("teacher.generators.stylegan2.record.Record.draw_samples", _stop)
+                with pytest.raises(_Stopped):
+                    main(["generator", *arguments, *options])
+        assert main(["generator", *arguments, *options]) == 0
+    for file in ("generator.safetensors", "last.safetensors", "discriminator.safetensors"):
+        whole, parts = (
+            (tmp_path / n / "generator" / file).read_bytes() for n in ("whole", "parts")
+        )
+        assert whole == parts, file
+
+
+def test_a_discriminator_that_teaches_nothing_is_named() -> None:
+    flat = {"score/real": 0.02, "score/fake": 0.01, "score/sign": 0.1}
+    sure = {"score/real": 3.0, "score/fake": -3.0, "score/sign": 0.95}
+    warnings = Warnings(ada=False, few=True)
+    told = [[*warnings.take_in(i, flat)] for i in range(8)]
+    assert [len(lines) for lines in told] == [0, 0, 0, 0, 1, 0, 0, 0]
+    assert "image 4" in told[4][0] and "alike" in told[4][0]
+    told = [[*warnings.take_in(i, sure)] for i in range(5)]
+    assert "by heart; set generator.ada to true" in told[4][0]
+    # Chances are not named: it begins anew with every line that is as it should be.
+    fine = {"score/real": 1.0, "score/fake": -1.0, "score/sign": 0.5}
+    assert not [w for i in range(20) for w in warnings.take_in(i, flat if i % 5 else fine)]
+    assert not [w for i in range(9) for w in Warnings(False, few=False).take_in(i, sure)]
+    augmented = Warnings(ada=True, few=True)
+    assert "more photographs" in [[*augmented.take_in(i, sure)] for i in range(5)][4][0]

@@ -160,7 +160,7 @@ def test_a_snapshot_is_trained_on(tmp_path: Path) -> None:
 
 def test_an_interrupted_training_is_a_start(tmp_path: Path, trained: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("teacher.generators.stylegan2.training.draw_sheet", _stop)
+        patch.setattr("teacher.generators.stylegan2.record.Record.draw_samples", _stop)
         arguments = ["--run.dir", str(tmp_path / "a"), "--generator.images", "16", *OPTIONS]
         with pytest.raises(_Stopped):
             main(["generator", *arguments, "--generator.start", str(trained)])
