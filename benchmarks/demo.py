@@ -96,7 +96,7 @@ def label_floor(config: Config) -> float:
 
 
 def student_floor(config: Config) -> float:
-    """The network forward and backward, for every step, and its average forward where that is asked."""
+    """The passes of all steps."""
     return training_floor(config, config.student)
 
 
@@ -109,16 +109,19 @@ def labels_alone_floor(config: Config) -> float:
 
 
 def training_floor(config: Config, recipe: StudentStage) -> float:
-    """Forward and backward passes of all steps of a student, those at half the size and the others."""
+    """Forward and backward passes of all steps of a student, and forward passes of its average.
+
+    Steps at half the size come first, and the average is asked after them.
+    """
     side = load_generator(need(config.sources.generator), _CPU).resolution
     network = build_student(recipe.network, len(label_set(config)))
     network.to(memory_format=torch.channels_last)
     bf16 = mixed_precision(recipe) == "bf16"
 
-    def pass_at(size: int, backward: bool) -> Callable[[], None]:
-        images = torch.randint(256, (recipe.batch_size, 3, size, size), dtype=torch.uint8)
+    def pass_at(size: int, batch: int, backward: bool) -> Callable[[], None]:
+        images = torch.randint(256, (batch, 3, size, size), dtype=torch.uint8)
         images = images.to(memory_format=torch.channels_last)
-        target = torch.zeros(recipe.batch_size, size, size, dtype=torch.int64)
+        target = torch.zeros(batch, size, size, dtype=torch.int64)
 
         def once() -> None:
             with (
@@ -131,14 +134,15 @@ def training_floor(config: Config, recipe: StudentStage) -> float:
 
         return once
 
+    def of_steps(count: int, size: int, batch: int, backward: bool = True) -> float:
+        return count * mean_seconds(pass_at(size, batch, backward)) if count > 0 else 0.0
+
+    own, few = recipe.own_answer, recipe.batch_size
     halved = round(recipe.half_size_share * recipe.steps)
-    seconds = (recipe.steps - halved) * mean_seconds(pass_at(side, backward=True))
-    if halved:
-        seconds += halved * mean_seconds(pass_at(side // 2, backward=True))
-    if recipe.own_answer.is_asked:
-        asked = max(0, recipe.steps - recipe.own_answer.after)
-        seconds += asked * mean_seconds(pass_at(side, backward=False))
-    return seconds
+    asked = max(0, recipe.steps - own.after) if own.is_asked else 0
+    many = few + own.beside
+    seconds = of_steps(halved, side // 2, few) + of_steps(recipe.steps - halved - asked, side, few)
+    return seconds + of_steps(asked, side, many) + of_steps(asked, side, many, backward=False)
 
 
 def inversion_encoder_floor(config: Config) -> float:

@@ -78,12 +78,15 @@ class Supervised:
 
 
 def recipe_of(student: StudentStage) -> StudentStage:
-    """A student's recipe, with the defaults for what it says of its own images and labels."""
+    """A student's recipe, with the defaults for what it says of its own images and labels.
+
+    A step sees as many images as the student's, with those that it learns without masks.
+    """
     default = StudentStage()
     return replace(
         student, source="faces", faces=default.faces, resolution=default.resolution,
         targets=default.targets, temperature=default.temperature,
-        own_answer=default.own_answer,
+        own_answer=default.own_answer, batch_size=student.batch_size + student.own_answer.beside,
     )  # fmt: skip
 
 

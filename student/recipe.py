@@ -34,7 +34,7 @@ class OwnAnswer:
     teacher_weight: float = 1.0
     after: int = 250
     unlabelled: Literal["none", "photographs", "rendered"] = "none"
-    unlabelled_batch: int = 16
+    unlabelled_batch: int = 24
     unlabelled_faces: int = 2000
     least_confidence: float = 0.0
     mix: float = 1.0
@@ -46,6 +46,11 @@ class OwnAnswer:
                 raise UserError(
                     f"student.own_answer.{name} is {share}; it is a share, from 0 to 1."
                 )
+
+    @property
+    def beside(self) -> int:
+        """Images without masks in a step."""
+        return 0 if self.unlabelled == "none" else self.unlabelled_batch
 
     @property
     def is_asked(self) -> bool:

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from common.files import read_json, write_json
-from evaluation.references import smaller_batch
+from evaluation.references import recipe_of, smaller_batch
 from evaluation.rows import REFERENCES
 from pipeline.config import Config, Sources
 from pipeline.stages import STAGES
-from student.recipe import StudentStage
+from student.recipe import OwnAnswer, StudentStage
 from tests.conftest import Chain, run_cli
 from tests.evaluation.conftest import Refused
 
@@ -123,3 +123,10 @@ def test_few_samples_have_small_batches(
 ) -> None:
     recipe = StudentStage(batch_size=batch, grad_accumulation_steps=parts)
     assert smaller_batch(recipe, samples, processes) == smaller
+
+
+def test_references_see_as_many_images_a_step_as_the_student() -> None:
+    own = OwnAnswer(teacher_weight=0.4, unlabelled="rendered", unlabelled_batch=12)
+    assert recipe_of(StudentStage(batch_size=20, own_answer=own)).batch_size == 32
+    alone = OwnAnswer(teacher_weight=0.4, unlabelled_batch=12)
+    assert recipe_of(StudentStage(batch_size=20, own_answer=alone)).batch_size == 20
