@@ -32,7 +32,7 @@ from common.processors import usable_cores
 from common.stage_folder import artifact_hash
 from datasets.annotations import read_annotated, read_samples
 from datasets.labels import LabelSet
-from evaluation.references import recipe_of, smaller_batch
+from evaluation.references import recipe_for_few, recipe_of
 from pipeline.config import Config
 from student.network import build_student
 from student.recipe import StudentStage, mixed_precision
@@ -103,9 +103,8 @@ def student_floor(config: Config) -> float:
 def labels_alone_floor(config: Config) -> float:
     """The same on the annotated samples, in smaller batches."""
     samples, _ = read_samples(need(config.sources.annotations))
-    recipe = recipe_of(config.student)
-    batch = smaller_batch(recipe, len(samples), processes=1)
-    return training_floor(config, dataclasses.replace(recipe, batch_size=batch))
+    recipe = recipe_for_few(recipe_of(config.student), len(samples), processes=1)
+    return training_floor(config, recipe)
 
 
 def training_floor(config: Config, recipe: StudentStage) -> float:

@@ -97,21 +97,22 @@ def train_labels_alone(config: LabelsAlone, folder: StageFolder) -> Result:
     samples, masks = read_annotated(folder.inputs["annotations"], labels, generator_hash)
     chosen = choose_shots(len(samples), config.shots, config.shots_seed)
     annotated = Exact(TensorDataset(samples.images[chosen], masks[chosen]))
-    batch = smaller_batch(config.recipe, len(chosen), PartialState().num_processes)
-    recipe = replace(config.recipe, batch_size=batch)
+    recipe = recipe_for_few(config.recipe, len(chosen), PartialState().num_processes)
     return train_network(recipe, labels, annotated, annotated, folder)
 
 
-def smaller_batch(recipe: StudentStage, samples: int, processes: int) -> int:
-    """Images per step that are enough for a few annotated samples.
+def recipe_for_few(recipe: StudentStage, samples: int, processes: int) -> StudentStage:
+    """A recipe with no more images than a few annotated samples need.
 
     The student's batch would show each of three samples ten times, in different augmentations. It is
-    halved as long as it still shows each twice, has eight images, and divides by the processes.
+    halved as long as it still shows each twice, has eight images, and divides by the processes. With a
+    smaller batch two thirds of the steps do (docs/experiments.md, "Shorter trainings").
     """
     batch, together = recipe.batch_size, processes * recipe.grad_accumulation_steps
     while batch % (2 * together) == 0 and batch // 2 >= max(_FEWEST, _COPIES * samples):
         batch //= 2
-    return batch
+    steps = recipe.steps if batch == recipe.batch_size else max(1, recipe.steps * 2 // 3)
+    return replace(recipe, batch_size=batch, steps=steps)
 
 
 def train_supervised(config: Supervised, folder: StageFolder) -> Result:

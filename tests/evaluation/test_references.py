@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from common.files import read_json, write_json
-from evaluation.references import recipe_of, smaller_batch
+from evaluation.references import recipe_for_few, recipe_of
 from evaluation.rows import REFERENCES
 from pipeline.config import Config, Sources
 from pipeline.stages import STAGES
@@ -121,8 +121,10 @@ def test_an_annotator_of_other_classes_is_refused_at_once(
 def test_few_samples_have_small_batches(
     batch: int, samples: int, processes: int, parts: int, smaller: int
 ) -> None:
-    recipe = StudentStage(batch_size=batch, grad_accumulation_steps=parts)
-    assert smaller_batch(recipe, samples, processes) == smaller
+    recipe = StudentStage(batch_size=batch, grad_accumulation_steps=parts, steps=900)
+    few = recipe_for_few(recipe, samples, processes)
+    assert few.batch_size == smaller
+    assert few.steps == (600 if smaller < batch else 900)
 
 
 def test_references_see_as_many_images_a_step_as_the_student() -> None:
