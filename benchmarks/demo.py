@@ -30,7 +30,7 @@ from benchmarks.machine import machine
 from common.files import read_json
 from common.processors import usable_cores
 from common.stage_folder import artifact_hash
-from datasets.annotations import read_annotated, read_samples
+from datasets.annotations import ANNOTATIONS, read_annotated, read_samples
 from datasets.labels import LabelSet
 from evaluation.references import recipe_for_few, recipe_of
 from pipeline.config import Config
@@ -66,7 +66,9 @@ def teacher_floor(config: Config) -> float:
     """Fresh features of a sample, the teacher on them and back, for every step."""
     generator, labels = load_generator(need(config.sources.generator), _CPU), label_set(config)
     source = artifact_hash(need(config.sources.generator))
-    samples, masks = read_annotated(need(config.sources.annotations), labels, source)
+    samples, masks = read_annotated(
+        need(config.sources.annotation_folders.get(ANNOTATIONS)), labels, source
+    )
     network = FewShotCNN(
         config.teacher.network, channels_of(generator), generator.resolution, len(labels)
     )
@@ -102,7 +104,7 @@ def student_floor(config: Config) -> float:
 
 def labels_alone_floor(config: Config) -> float:
     """The same on the annotated samples, in smaller batches."""
-    samples, _ = read_samples(need(config.sources.annotations))
+    samples, _ = read_samples(need(config.sources.annotation_folders.get(ANNOTATIONS)))
     recipe = recipe_for_few(recipe_of(config.student), len(samples), processes=1)
     return training_floor(config, recipe)
 

@@ -4,7 +4,7 @@ A folder holds `images/0000.png`, ..., the hand-drawn `masks/0000.png`, ..., the
 `latents.safetensors`, and `samples.json`, which names the generator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from common.files import atomic_write, read_json, write_json
 from datasets.labels import LabelSet, Mask, read_image, read_mask, write_mask
 from datasets.sheets import ImageArray, grid, save_sheet, to_array
 
+ANNOTATIONS = "annotations"  # a stage's input; of several folders the others are annotations.2, ...
 INDEX = "samples.json"
 LATENTS = "latents.safetensors"
 
@@ -139,6 +140,30 @@ def read_annotated(folder: Path, labels: LabelSet, generator_hash: str) -> tuple
         for i in range(len(samples))
     ]
     return samples, torch.from_numpy(np.stack(masks))
+
+
+def read_all_annotated(
+    inputs: Mapping[str, Path], labels: LabelSet, generator_hash: str, name: str = ANNOTATIONS
+) -> tuple[Samples, Tensor]:
+    """The samples of all folders that a stage's inputs name `annotations`, `annotations.2`, ..., in order.
+
+    Args:
+        name: another name of inputs.
+
+    Raises:
+        UserError: as `read_annotated`.
+    """
+    names = annotation_names(inputs, name)
+    read = [read_annotated(inputs[one], labels, generator_hash) for one in names]
+    samples = [some for some, _ in read]
+    latents = {k: torch.cat([some.latents[k] for some in samples]) for k in samples[0].latents}
+    images = torch.cat([some.images for some in samples])
+    return Samples(latents, images), torch.cat([masks for _, masks in read])
+
+
+def annotation_names(inputs: Iterable[str], name: str = ANNOTATIONS) -> list[str]:
+    """Those of a stage's inputs that are folders of annotated samples to learn from, in their order."""
+    return [one for one in inputs if one.split(".")[0] == name]
 
 
 def count_samples(folder: Path) -> int:

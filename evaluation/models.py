@@ -7,7 +7,7 @@ from accelerate import PartialState
 
 from common.files import hash_file
 from common.stage_folder import StageFolder, artifact_hash
-from datasets.annotations import read_annotated
+from datasets.annotations import annotation_names, read_all_annotated
 from datasets.labels import LabelSet
 from evaluation.colour_only import fit_colour_only
 from evaluation.frozen_features import fit_frozen_features
@@ -68,8 +68,8 @@ def load_run(folder: StageFolder) -> Loaded:
     labels = LabelSet.load(inputs["labels"])
     generator_hash = artifact_hash(inputs["generator"])
     shots = None
-    if path := inputs.get("annotations"):
-        samples, masks = read_annotated(path, labels, generator_hash)
+    if annotation_names(inputs):
+        samples, masks = read_all_annotated(inputs, labels, generator_hash)
         trained_on = learned_from(inputs["teacher"])
         shots = Annotated(samples.take(trained_on), masks[trained_on])
     generator = load_generator(inputs["generator"], device)

@@ -23,7 +23,7 @@ from common.errors import UserError
 from common.files import read_fields
 from common.stage_folder import Result, StageFolder, artifact_hash
 from datasets import Dataset
-from datasets.annotations import choose_shots, read_annotated, read_samples
+from datasets.annotations import choose_shots, read_all_annotated, read_samples
 from datasets.faces import RenderedFaces
 from datasets.fetch import fetch
 from datasets.labels import LabelSet
@@ -94,7 +94,7 @@ def train_labels_alone(config: LabelsAlone, folder: StageFolder) -> Result:
     """Run the stage; reads the inputs `labels`, `generator` and `annotations`."""
     labels = LabelSet.load(folder.inputs["labels"])
     generator_hash = artifact_hash(folder.inputs["generator"])
-    samples, masks = read_annotated(folder.inputs["annotations"], labels, generator_hash)
+    samples, masks = read_all_annotated(folder.inputs, labels, generator_hash)
     chosen = choose_shots(len(samples), config.shots, config.shots_seed)
     annotated = Exact(TensorDataset(samples.images[chosen], masks[chosen]))
     recipe = recipe_for_few(config.recipe, len(chosen), PartialState().num_processes)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.options import require_counts
+from datasets.annotations import ANNOTATIONS
 from datasets.test_sets import TestSet
 from evaluation.options import CompareStage
 from student.export.stage import ExportStage
@@ -43,7 +44,7 @@ class Sources:
         teacher: finished teacher folder of this generator, or of one that this one's training began with.
             Without annotations it is the run's teacher; with them, the teacher goes on from it.
         student: finished student folder to go on from, as in a later round; with `teacher`.
-        annotations: folder of annotated samples that the teacher learns from.
+        annotations: folder of annotated samples that the teacher learns from, or a list of such folders.
         test_annotations: folder of annotated samples for evaluation; a run does without them.
         annotator: finished student folder, better than the teacher, that labels the images of the
             comparison's row `perfect_teacher`; a run does without it.
@@ -59,7 +60,7 @@ class Sources:
     photographs: Path | None = None
     teacher: Path | None = None
     student: Path | None = None
-    annotations: Path | None = None
+    annotations: Path | list[Path] | None = None
     test_annotations: Path | None = None
     annotator: Path | None = None
     test_sets: dict[str, TestSet] = field(default_factory=dict)
@@ -74,7 +75,14 @@ class Sources:
     @property
     def teacher_is_given(self) -> bool:
         """Whether a finished teacher is used as it is: nobody drew masks to teach it more."""
-        return self.teacher is not None and self.annotations is None
+        return self.teacher is not None and not self.annotations
+
+    @property
+    def annotation_folders(self) -> dict[str, Path]:
+        """Folders of annotated samples to learn from, by the name of the input."""
+        several = self.annotations if isinstance(self.annotations, list) else [self.annotations]
+        folders = [folder for folder in several if folder]
+        return {f"{ANNOTATIONS}.{n}" if n > 1 else ANNOTATIONS: f for n, f in enumerate(folders, 1)}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from common.errors import UserError
 from common.files import read_fields
 from common.stage_folder import CONFIG, MANIFEST
+from datasets.annotations import ANNOTATIONS
 from evaluation.options import Comparison
 from evaluation.rivals import RIVAL
 from evaluation.rows import of_round
@@ -21,6 +22,11 @@ from teacher.relearn import TeacherAgain
 def optional(config: Config, *names: str) -> tuple[str, ...]:
     """Those of the inputs that the config names."""
     return tuple(name for name in names if getattr(config.sources, name))
+
+
+def annotations(config: Config) -> tuple[str, ...]:
+    """The inputs that are annotated samples to learn from; at least one is needed."""
+    return tuple(config.sources.annotation_folders) or (ANNOTATIONS,)
 
 
 def generator_inputs(config: Config) -> tuple[str, ...]:
@@ -48,7 +54,7 @@ def teacher_config(config: Config) -> TeacherStage | TeacherAgain:
 def teacher_inputs(config: Config) -> tuple[str, ...]:
     begin = ("teacher_before",) if config.sources.teacher else ()
     return (
-        "labels", "generator", "annotations", *optional(config, "test_annotations"), *begin,
+        "labels", "generator", *annotations(config), *optional(config, "test_annotations"), *begin,
         *before(config, "student_before"),
     )  # fmt: skip
 
@@ -89,7 +95,10 @@ def student_config(config: Config) -> StudentTraining:
 
 
 def student_inputs(config: Config) -> tuple[str, ...]:
-    judged = ("generator", *optional(config, "annotations", "test_annotations"), "student_before")
+    judged = (
+        "generator", *config.sources.annotation_folders, *optional(config, "test_annotations"),
+        "student_before",
+    )  # fmt: skip
     unlabelled = ("photographs",) if config.student.own_answer.unlabelled == "photographs" else ()
     source = _STUDENT_INPUTS[config.student.source]
     read = ("labels", *source, *unlabelled, *before(config, *judged))
@@ -130,7 +139,8 @@ def compare_config(config: Config) -> Comparison:
 
 def compare_inputs(config: Config) -> tuple[str, ...]:
     return (
-        "labels", "generator", *optional(config, "annotations", "test_annotations"),
+        "labels", "generator", *config.sources.annotation_folders,
+        *optional(config, "test_annotations"),
         "teacher", "student", "export", *config.compare_inputs, *config.compare.folders,
         *(of_round(m, n) for n in range(1, config.rounds.count) for m in earlier_models(config)),
         *(f"{name}.{part}" for name, t in config.sources.test_sets.items() for part in t.paths),

@@ -51,8 +51,9 @@ def resolve(config: Config) -> dict[str, Input]:
         for name in earlier_models(config):
             made[of_round(name, number)] = _of_round(config, name, number)
     sources = config.sources
-    single = ("labels", "generator", "photographs", "annotations", "test_annotations", "annotator")
+    single = ("labels", "generator", "photographs", "test_annotations", "annotator")
     given = {name: path for name in single if (path := getattr(sources, name))}
+    given |= sources.annotation_folders
     begin = {
         "start": config.generator.start,
         "teacher" if sources.teacher_is_given else "teacher_before": sources.teacher,

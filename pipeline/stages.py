@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from common.stage_folder import Result, StageFolder
+from datasets.annotations import ANNOTATIONS
 from evaluation.compare import compare
 from evaluation.references import (
     LabelsAlone,
@@ -175,7 +176,7 @@ STAGES = {
         config=lambda c: LabelsAlone(
             recipe_of(c.student), c.teacher.shots, c.teacher.shots_seed
         ),
-        inputs=lambda c: ("labels", "generator", "annotations"),
+        inputs=lambda c: ("labels", "generator", *depends.annotations(c)),
         writes=_STUDENT_FILES,
         options=(
             "sources.labels", "sources.generator", "sources.annotations", "teacher.shots",
@@ -190,7 +191,7 @@ STAGES = {
         config=lambda c: Supervised(
             recipe_of(c.student), c.compare.supervised_images, c.compare.held_out_seed + 1
         ),
-        inputs=lambda c: ("labels", "annotations" if c.sources.annotations else "generator"),
+        inputs=lambda c: ("labels", ANNOTATIONS if c.sources.annotations else "generator"),
         writes=_STUDENT_FILES,
         options=(
             "sources.labels", "sources.annotations", "student", "compare.supervised_images",

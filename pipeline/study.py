@@ -10,6 +10,7 @@ from common.errors import UserError
 from datasets.annotations import count_samples
 from evaluation.study import summarise
 from pipeline.config import Config
+from pipeline.depends import annotations
 from pipeline.inputs import need, resolve
 from pipeline.run import distill
 
@@ -42,7 +43,8 @@ def run_study(config: Config, repeat: int, shots: Sequence[int]) -> None:
     """
     folder, inputs, runs = config.run.dir / "repeats", resolve(config), []
     generator = need(inputs, "generator").path
-    base = config.teacher.shots or count_samples(need(inputs, "annotations").path)
+    folders = [need(inputs, name).path for name in annotations(config)]
+    base = config.teacher.shots or sum(map(count_samples, folders))
     for variant in variants(repeat, shots or [base]):
         run = replace(config.run, dir=folder / variant.name)
         sources = replace(config.sources, generator=generator)

@@ -16,7 +16,7 @@ from common.confusion import confusion_matrix, iou_figures
 from common.errors import UserError
 from common.stage_folder import StageFolder, artifact_hash
 from datasets import Dataset
-from datasets.annotations import read_annotated
+from datasets.annotations import read_all_annotated
 from datasets.fetch import fetch
 from datasets.labels import LabelSet
 from datasets.sheets import batch_size_for
@@ -90,9 +90,9 @@ def judge(folder: StageFolder, labels: LabelSet, validation: Dataset[Any]) -> di
 
 
 def _miou(student: Predict, folder: StageFolder, name: str, labels: LabelSet) -> float:
-    """mIoU of a student on a folder of annotated samples."""
+    """mIoU of a student on the annotated samples that inputs of this name hold."""
     generator = artifact_hash(folder.inputs["generator"])
-    samples, masks = read_annotated(folder.inputs[name], labels, generator)
+    samples, masks = read_all_annotated(folder.inputs, labels, generator, name)
     matrix = confusion_matrix(masks, _predict(student, samples.images), len(labels))
     return float(iou_figures(matrix, labels.names)["miou"])
 

@@ -17,7 +17,7 @@ from common.losses import cross_entropy, dice
 from common.options import require_counts
 from common.seeding import seed_everything
 from common.stage_folder import Result, StageFolder, artifact_hash
-from datasets.annotations import Samples, choose_shots, read_annotated
+from datasets.annotations import Samples, choose_shots, read_all_annotated, read_annotated
 from datasets.labels import LabelSet
 from datasets.sheets import save_sheet
 from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, architecture_of
@@ -146,7 +146,7 @@ def open_task(config: TeacherStage, folder: StageFolder) -> Task:
     labels = LabelSet.load(folder.inputs["labels"])
     generator = load_generator(folder.inputs["generator"], PartialState().device)
     source = artifact_hash(folder.inputs["generator"])
-    samples, masks = read_annotated(folder.inputs["annotations"], labels, source)
+    samples, masks = read_all_annotated(folder.inputs, labels, source)
     chosen = choose_shots(len(samples), config.shots, config.shots_seed)
     training = Annotated(samples.take(chosen), masks[chosen])
     if path := folder.inputs.get("test_annotations"):

@@ -12,6 +12,8 @@ import yaml
 from PIL import Image
 
 from common.files import read_json
+from common.stage_folder import artifact_hash
+from datasets.annotations import read_annotated, write_samples
 from datasets.faces import CLASS_NAMES, render_faces
 from datasets.labels import LabelSet, read_mask, write_mask
 from tests.conftest import LABELS, ROOT, SIZE, Chain, chain_config, run_cli, run_process
@@ -139,3 +141,29 @@ def test_from_a_pkl_and_three_labelme_files_to_an_exported_student(
     assert predicted.returncode == 0, predicted.stderr
     with Image.open(tmp_path / "masks/0000.png") as mask:
         assert mask.size == (64, 64) and mask.mode == "P"
+
+
+def test_annotated_samples_of_several_folders(
+    chain: Chain, labels: LabelSet, tmp_path: Path
+) -> None:
+    """A list of folders is as one folder that holds the samples of all of them."""
+    source = artifact_hash(chain.generator)
+    samples, masks = read_annotated(chain.folder / "train", labels, source)
+    for name, chosen in {"a": [0, 1], "b": [2]}.items():
+        write_samples(tmp_path / name, samples.take(chosen), source, {})
+        (tmp_path / name / "masks").mkdir()
+        for i, number in enumerate(chosen):
+            write_mask(tmp_path / name / f"masks/{i:04d}.png", masks[number].numpy(), labels)
+    folders = f"[{tmp_path / 'a'}, {tmp_path / 'b'}]"
+    weights = []
+    for name, annotations in {"one": chain.folder / "train", "several": folders}.items():
+        options = ["--run.dir", tmp_path / name, "--sources.annotations", annotations]
+        made = run_cli("teacher", "--config", chain.config, *options, "--teacher.epochs", 2)
+        assert made.returncode == 0, made.stderr
+        weights.append((tmp_path / name / "teacher/teacher.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    inputs = read_json(tmp_path / "several/teacher/manifest.json")["inputs"]
+    assert {"annotations", "annotations.2"} <= set(inputs)
+    missing = ["--run.dir", tmp_path / "several", "--sources.annotations", f"[{tmp_path / 'c'}]"]
+    made = run_cli("teacher", "--config", chain.config, *missing)
+    assert made.returncode == 2 and str(tmp_path / "c") in made.stderr

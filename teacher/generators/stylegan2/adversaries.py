@@ -39,6 +39,8 @@ class Adversaries:
         self, config: GeneratorStage, device: torch.device, start: Start | None = None
     ) -> None:
         self.config, self.device, self.start = config, device, start
+        lonely = start is not None and start.discriminator is None
+        self.wait = config.wait_images if lonely else 0
         self.rates = rates = Rates.of(config, start is not None)
         seed_everything(config.seed)  # every process begins with the same weights
         self.generator = Generator(config.network).to(device)
@@ -102,8 +104,9 @@ class Adversaries:
         losses = self._update_discriminator(real, fake.detach())
         if step % self.config.r1_every == 0:
             losses |= self._penalise_slope(plain)
-        losses |= self._update_generator(fake)
-        self._update_average(w, step)
+        if step * self.config.batch_size >= self.wait:
+            losses |= self._update_generator(fake)
+            self._update_average(w, step)
         return losses
 
     def _update_discriminator(self, real: Tensor, fake: Tensor) -> Losses:
