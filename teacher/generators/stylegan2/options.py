@@ -17,8 +17,6 @@ class GeneratorStage:
         start: generator to go on from instead of from nothing: a generator folder, a checkpoint of an
             interrupted training, NVIDIA's .pkl or rosinality's .pt; with their discriminator, where they
             have one.
-        wait_images: real images during which the discriminator learns alone, where a start has none of its
-            own.
         network: architecture of the generator; the discriminator has the same widths. With a start it is
             that of the start.
         images: length of the training, in real images seen by the discriminator.
@@ -52,7 +50,6 @@ class GeneratorStage:
     """
 
     start: Path | None = None
-    wait_images: int = 0
     network: GeneratorConfig = GeneratorConfig()
     images: int = 200_000
     batch_size: int = 32
