@@ -107,8 +107,9 @@ class Adversaries:
         losses = self._update_discriminator(real, fake.detach())
         if step % self.config.r1_every == 0:
             losses |= self._penalise_slope(plain)
-        losses |= self._update_generator(fake)
-        self._update_average(w, step)
+        if not self.lonely or step * self.config.batch_size >= self.config.wait_images:
+            losses |= self._update_generator(fake)
+            self._update_average(w, step)
         return losses
 
     def _warm_up(self, step: int) -> None:
