@@ -22,7 +22,6 @@ from teacher.generators.stylegan2.options import GeneratorStage
 from teacher.generators.stylegan2.rules import Rates
 from teacher.generators.stylegan2.start import Start
 
-_WARM_UP = 100  # steps
 Losses = dict[str, Tensor]  # name in the metrics -> a number
 
 
@@ -40,7 +39,6 @@ class Adversaries:
         self, config: GeneratorStage, device: torch.device, start: Start | None = None
     ) -> None:
         self.config, self.device, self.start = config, device, start
-        self.lonely = start is not None and start.discriminator is None
         self.rates = rates = Rates.of(config, start is not None)
         seed_everything(config.seed)  # every process begins with the same weights
         self.generator = Generator(config.network).to(device)
@@ -62,10 +60,9 @@ class Adversaries:
             eps=1e-8,
         )
         lazy = config.r1_every / (config.r1_every + 1)  # R1's updates are more steps of Adam
-        self.full_rate = rates.discriminator_learning_rate * lazy
         self.optimise_d = torch.optim.Adam(
             self.discriminator.parameters(),
-            self.full_rate,
+            rates.discriminator_learning_rate * lazy,
             (0.0, 0.99**lazy),
             eps=1e-8,
         )
@@ -94,8 +91,6 @@ class Adversaries:
 
     def step(self, real: Tensor, step: int) -> Losses:
         """Learn from real images [B, 3, R, R] in [-1, 1]; draws from the global random state."""
-        if self.lonely:
-            self._warm_up(step)
         plain, real = real, augment(real, self.adaptation.p)
 
         # The generator runs once for both updates.
@@ -107,20 +102,9 @@ class Adversaries:
         losses = self._update_discriminator(real, fake.detach())
         if step % self.config.r1_every == 0:
             losses |= self._penalise_slope(plain)
-        if not self.lonely or step * self.config.batch_size >= self.config.wait_images:
-            losses |= self._update_generator(fake)
-            self._update_average(w, step)
+        losses |= self._update_generator(fake)
+        self._update_average(w, step)
         return losses
-
-    def _warm_up(self, step: int) -> None:
-        """Let a new discriminator beside a trained generator begin slowly.
-
-        Adam's first steps have full length whatever the gradient: at the full rate the first R1 update
-        flattens the discriminator for good.
-        """
-        rate = min(1.0, (step + 1) / _WARM_UP) * self.full_rate
-        for group in self.optimise_d.param_groups:
-            group["lr"] = rate
 
     def _update_discriminator(self, real: Tensor, fake: Tensor) -> Losses:
         """Discriminator: logits of real images up, of generated ones down."""

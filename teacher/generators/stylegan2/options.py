@@ -17,7 +17,6 @@ class GeneratorStage:
         start: generator to go on from instead of from nothing: a generator folder, a checkpoint of an
             interrupted training, NVIDIA's .pkl or rosinality's .pt; with their discriminator, where they
             have one.
-        wait_images: real images during which the discriminator learns alone, where the start has none.
         network: architecture of the generator; the discriminator has the same widths. With a start it is
             that of the start.
         images: length of the training, in real images seen by the discriminator.
@@ -51,7 +50,6 @@ class GeneratorStage:
     """
 
     start: Path | None = None
-    wait_images: int = 8_000
     network: GeneratorConfig = GeneratorConfig()
     images: int = 200_000
     batch_size: int = 32

@@ -15,13 +15,12 @@ from common.errors import UserError
 from common.files import read_json
 from common.stage_folder import artifact_hash
 from teacher.generators.stylegan2.ada import augment
-from teacher.generators.stylegan2.adversaries import Adversaries
 from teacher.generators.stylegan2.discriminator import Discriminator
 from teacher.generators.stylegan2.files import DISCRIMINATOR, WEIGHTS
 from teacher.generators.stylegan2.network import GeneratorConfig
 from teacher.generators.stylegan2.options import GeneratorStage
 from teacher.generators.stylegan2.rules import Rates
-from teacher.generators.stylegan2.start import network_of_start, read_start
+from teacher.generators.stylegan2.start import read_start
 from tests.conftest import run_cli
 from tests.teacher.generators.stylegan2.foreign import (
     fake_nvidia,
@@ -241,21 +240,3 @@ def test_auto_follows_from_other_options(tmp_path: Path) -> None:
     assert figures["rates"]["r1_gamma"] == 3 and figures["rates"]["ema_images"] == 1250
     refused = run_cli("generator", "--run.dir", tmp_path, "--generator.r1_gamma", "some")
     assert refused.returncode == 2 and "r1_gamma" in refused.stderr
-
-
-def test_a_new_discriminator_beside_a_trained_generator_begins_slowly(trained: Path) -> None:
-    start = read_start(trained)
-    network = network_of_start(GeneratorConfig(), start.network, trained)
-    config = GeneratorStage(network=network, batch_size=4, images=1000, precision="no")
-    real = torch.rand(4, 3, 16, 16) * 2 - 1
-    rates = {}
-    for name, begin in {"beside": start, "alone": replace(start, discriminator=None)}.items():
-        adversaries = Adversaries(config, torch.device("cpu"), begin)
-        seen = []
-        for step in (0, 49, 99, 5000):
-            adversaries.step(real, step)
-            seen.append(adversaries.optimise_d.param_groups[0]["lr"])
-        rates[name] = seen
-    full = 0.008 * 16 / 17
-    assert rates["beside"] == pytest.approx([full] * 4)
-    assert rates["alone"] == pytest.approx([full / 100, full / 2, full, full])
