@@ -58,10 +58,7 @@ def test_a_killed_run_goes_on_the_same(photos: Path, tmp_path: Path) -> None:
     for name in ("whole", "parts"):
         arguments = ["--sources.photographs", str(photos), "--run.dir", str(tmp_path / name)]
         if name == "parts":
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("teacher.generators.stylegan2.record.Record.draw_samples", _stop)
-                with pytest.raises(_Stopped):
-                    main(["generator", *arguments, *OPTIONS])
+            stop_half_way([*arguments, *OPTIONS])
             assert (tmp_path / "parts/generator/checkpoints/photographs.bytes").exists()
         assert main(["generator", *arguments, *OPTIONS]) == 0
     whole, parts = ((tmp_path / n / "generator/generator.safetensors") for n in ("whole", "parts"))
@@ -74,6 +71,14 @@ class _Stopped(Exception):
 
 def _stop(*_: object, **__: object) -> None:
     raise _Stopped
+
+
+def stop_half_way(arguments: list[str]) -> None:
+    """Run the stage until its first checkpoint is written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("teacher.generators.stylegan2.record.Record.draw_samples", _stop)
+        with pytest.raises(_Stopped):
+            main(["generator", *arguments])
 
 
 def test_zip_files_and_too_few_images(
@@ -120,10 +125,7 @@ def test_a_killed_run_keeps_the_best(photos: Path, tmp_path: Path, student_folde
     for name in ("whole", "parts"):
         arguments = ["--sources.photographs", str(photos), "--run.dir", str(tmp_path / name)]
         if name == "parts":
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("teacher.generators.stylegan2.record.Record.draw_samples", _stop)
-                with pytest.raises(_Stopped):
-                    main(["generator", *arguments, *options])
+            stop_half_way([*arguments, *options])
         assert main(["generator", *arguments, *options]) == 0
     for file in ("generator.safetensors", "last.safetensors", "discriminator.safetensors"):
         whole, parts = (

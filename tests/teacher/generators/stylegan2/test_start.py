@@ -30,8 +30,8 @@ from tests.teacher.generators.stylegan2.foreign import (
     write_nvidia,
 )
 from tests.teacher.generators.stylegan2.original import make_tensors
+from tests.teacher.generators.stylegan2.test_adversarial import stop_half_way
 from tests.teacher.generators.stylegan2.test_golden import ALL, FEW
-from train import main
 
 SNAPSHOTS = [p for folder in (FEW, ALL) for p in sorted(folder.glob("*snapshot*.pkl"))]
 SNAPSHOT = FEW / "ada_py37_snapshot_protocol4.pkl"
@@ -159,11 +159,8 @@ def test_a_snapshot_is_trained_on(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_training_is_a_start(tmp_path: Path, trained: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("teacher.generators.stylegan2.record.Record.draw_samples", _stop)
-        arguments = ["--run.dir", str(tmp_path / "a"), "--generator.images", "16", *OPTIONS]
-        with pytest.raises(_Stopped):
-            main(["generator", *arguments, "--generator.start", str(trained)])
+    options = ["--run.dir", str(tmp_path / "a"), "--generator.start", str(trained)]
+    stop_half_way([*options, "--generator.images", "16", *OPTIONS])
     (state,) = (tmp_path / "a/generator/checkpoints").glob("state-*.safetensors")
     start, kept = read_start(state), load_state(state)
     assert torch.equal(start.generator["constant"], kept["generator"]["constant"])
@@ -172,14 +169,6 @@ def test_an_interrupted_training_is_a_start(tmp_path: Path, trained: Path) -> No
     made = run_cli("generator", "--run.dir", tmp_path / "b", "--generator.images", "4",
                    "--generator.start", state, *OPTIONS)  # fmt: skip
     assert made.returncode == 0, made.stderr
-
-
-class _Stopped(Exception):
-    pass
-
-
-def _stop(*_: object, **__: object) -> None:
-    raise _Stopped
 
 
 def test_what_cannot_be_gone_on_from_is_refused(trained: Path, tmp_path: Path) -> None:
