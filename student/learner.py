@@ -96,7 +96,7 @@ class StudentLearner(Learner):
         if unlabelled is not None:
             parts = [joined(*both) for both in zip(parts, split(unlabelled, count), strict=True)]
         if recipe.own_answer.is_asked and step >= recipe.own_answer.after:
-            parts = [self._with_own_answer(part) for part in parts]
+            parts = [self._with_own_answer(part, step) for part in parts]
         if step < recipe.half_size_share * recipe.steps:
             parts = [halved(part, step) for part in parts]
 
@@ -119,7 +119,7 @@ class StudentLearner(Learner):
         return lost, norm
 
     @torch.no_grad()
-    def _with_own_answer(self, part: Sample) -> Sample:
+    def _with_own_answer(self, part: Sample, step: int) -> Sample:
         """A part of a batch whose labels are joined with what the average sees in the original images."""
         part = Sample(*(column.to(self.accelerator.device) for column in part))
         with self.accelerator.autocast():
@@ -127,7 +127,7 @@ class StudentLearner(Learner):
         own, config = logits.float().softmax(1), self.recipe.own_answer
         bare = (part.mask == self.labels.ignore_index).flatten(1).all(1)
         part = with_own_answer(part, own, config, self.labels.ignore_index)
-        return mixed(part, bare, len(self.labels), config.mix)
+        return mixed(part, bare, len(self.labels), config.mix, (self.recipe.seed, step))
 
     def loss(self, batch: Sample, step: int) -> Tensor:
         """Loss of a batch; where several processes hold parts of one, of the whole batch."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from common.answers import join_answers
+from common.seeding import step_seed
 from datasets import Dataset
 from datasets.faces import RenderedFaces
 from datasets.photographs import Photographs
@@ -104,24 +105,29 @@ def with_own_answer(batch: Sample, own: Tensor, config: OwnAnswer, ignore_index:
     )
 
 
-def mixed(batch: Sample, bare: Tensor, classes: int, share: float) -> Sample:
+def mixed(
+    batch: Sample, bare: Tensor, classes: int, share: float, seeds: tuple[int, int]
+) -> Sample:
     """A batch in which parts of labelled images cover those without masks, with their labels.
 
     The parts are the pixels of half of the classes, drawn for each image: ClassMix (Olsson et al., 2021),
-    as DACS (Tranheden et al., 2021) lays one kind of images over another. Draws from the global random
-    state.
+    as DACS (Tranheden et al., 2021) lays one kind of images over another. Which images meet, and what is
+    drawn, does not depend on how many processes share the batch.
 
     Args:
-        bare: which images had no mask, bool [B].
+        bare: which images had no mask, bool [B]; they come after the others.
         classes: C.
         share: probability that an image is covered.
+        seeds: the choice for an image depends on these two and its number alone.
     """
     below, above = bare.nonzero().flatten(), (~bare).nonzero().flatten()
     if not share or not len(below) or not len(above):
         return batch
-    above = above[torch.arange(len(below), device=above.device) % len(above)]
-    chosen = torch.rand(len(below), classes, device=bare.device) < 0.5
-    chosen &= torch.rand(len(below), 1, device=bare.device) < share
+    # Shares of both kinds are contiguous, so each image meets one of its own share.
+    above = above[torch.arange(len(below), device=above.device) * len(above) // len(below)]
+    drawn = torch.stack([_draw(classes + 1, *seeds, n) for n in batch.number[below].tolist()])
+    drawn = drawn.to(bare.device)
+    chosen = (drawn[:, 1:] < 0.5) & (drawn[:, :1] < share)
     target = batch.mask[above].clamp_max(classes - 1)  # a pixel that is ignored covers as any other
     covers = chosen.gather(1, target.flatten(1)).view_as(target)
 
@@ -131,6 +137,11 @@ def mixed(batch: Sample, bare: Tensor, classes: int, share: float) -> Sample:
 
     image, mask, confidence, runners_up = map(laid, batch[:4])
     return batch._replace(image=image, mask=mask, confidence=confidence, runners_up=runners_up)
+
+
+def _draw(count: int, *seeds: int) -> Tensor:
+    """Numbers from 0 to 1, [count]."""
+    return torch.rand(count, generator=torch.Generator().manual_seed(step_seed(*seeds)))
 
 
 def _probabilities(batch: Sample, classes: int) -> Tensor:

@@ -73,7 +73,9 @@ def test_too_few_faces_for_a_supervised_network_are_refused_at_once(
 
 def test_images_that_are_not_stored_cannot_be_labelled_better(student_folder: Path) -> None:
     config = Config(
-        sources=Sources(annotator=student_folder, test_annotations=student_folder),
+        sources=Sources(
+            annotator=student_folder, annotations=student_folder, test_annotations=student_folder
+        ),
         student=StudentStage(source="online"),
     )
     assert config.references == ("labels_alone",)

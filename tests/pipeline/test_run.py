@@ -1,6 +1,7 @@
 """What a run takes up, refuses and leaves out."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,7 @@ def test_a_stage_that_is_not_needed_says_why() -> None:
 
 def test_stages_for_the_comparison_are_left_out_without_a_word() -> None:
     """Few runs want them."""
-    for name in ("supervised", "perfect_teacher", "inversion_encoder"):
+    for name in ("supervised", "perfect_teacher", "inversion_encoder", "labels_alone"):
         assert STAGES[name].skip(EMPTY) == ""
-    assert STAGES["labels_alone"].skip(EMPTY) is None
+    annotated = replace(EMPTY, sources=replace(EMPTY.sources, annotations=Path("somewhere")))
+    assert STAGES["labels_alone"].skip(annotated) is None

@@ -116,7 +116,9 @@ def test_parts_of_labelled_images_cover_those_without_masks() -> None:
     """Whole classes move, with image, label, confidence and runners-up; all else stays."""
     shape = (3, 4, 4)
     mask = torch.randint(0, 6, shape, generator=torch.Generator().manual_seed(0))
-    number = torch.arange(3).view(3, 1, 1).expand(shape)
+    number = (
+        torch.arange(3).view(3, 1, 1).expand(shape)
+    )  # what every column of image i is filled with
     batch = Sample(
         number.unsqueeze(1).expand(3, 3, 4, 4).to(torch.uint8), mask, number.float(),
         number.unsqueeze(1).expand(3, 2, 4, 4).to(torch.uint8), torch.arange(3),
@@ -124,8 +126,7 @@ def test_parts_of_labelled_images_cover_those_without_masks() -> None:
     )  # fmt: skip
     bare, seen = torch.tensor([False, True, True]), []
     for seed in range(20):
-        torch.manual_seed(seed)
-        made = mixed(batch, bare, 6, 1.0)
+        made = mixed(batch, bare, 6, 1.0, (0, seed))
         assert torch.equal(made.image[0], batch.image[0]) and torch.equal(made.mask[0], mask[0])
         for i in (1, 2):
             covered = made.image[i, 0] == 0
@@ -136,6 +137,22 @@ def test_parts_of_labelled_images_cover_those_without_masks() -> None:
             assert torch.equal(made.runners_up[i, 1] == 0, covered)
             seen.append(classes)
     assert 2 < sum(map(len, seen)) / len(seen) < 4 and len({*map(frozenset, seen)}) > 20
-    assert all(a is b for a, b in zip(mixed(batch, bare, 6, 0.0), batch, strict=True))
-    assert mixed(batch, bare.logical_not(), 6, 1.0).image[0].unique().numel() == 2
-    assert mixed(batch, torch.zeros(3, dtype=torch.bool), 6, 1.0) is batch
+    assert all(a is b for a, b in zip(mixed(batch, bare, 6, 0.0, (0, 0)), batch, strict=True))
+    assert mixed(batch, torch.zeros(3, dtype=torch.bool), 6, 1.0, (0, 0)) is batch
+
+
+def test_images_meet_whoever_holds_which_share() -> None:
+    """Four labelled images and two without masks, as one batch and as the shares of two processes."""
+    state = torch.Generator().manual_seed(0)
+    mask = torch.randint(0, 6, (6, 4, 4), generator=state)
+    image = torch.randint(0, 256, (6, 3, 4, 4), generator=state).to(torch.uint8)
+    others = torch.empty(6, 0, 4, 4, dtype=torch.uint8)
+    empty = torch.empty(6, 0)
+    batch = Sample(image, mask, mask.float(), others, torch.arange(10, 16), empty, empty)
+    bare = torch.arange(6) > 3
+    whole = mixed(batch, bare, 6, 1.0, (3, 4))
+    assert not torch.equal(whole.image, image)
+    for share in ([0, 1, 4], [2, 3, 5]):
+        part = mixed(Sample(*(column[share] for column in batch)), bare[share], 6, 1.0, (3, 4))
+        assert torch.equal(part.image, whole.image[share])
+        assert torch.equal(part.mask, whole.mask[share])
