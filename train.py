@@ -36,6 +36,7 @@ from teacher.consensus import open_disagreement
 from teacher.generators.base import FeatureGenerator
 from teacher.generators.choosing import SampleScore
 from teacher.generators.convert import ConvertOptions, convert
+from teacher.generators.lineage import require_kin
 from teacher.generators.sample import SampleOptions, sample
 
 
@@ -206,6 +207,7 @@ def _score(config: Config) -> Callable[[FeatureGenerator], SampleScore]:
             "--choose_by disagreement compares two models: name finished folders by --sources.teacher and "
             "--sources.student."
         )
+    require_kin(sources.teacher, need(resolve(config), "generator").path)
     labels = LabelSet.load(sources.labels)
     return partial(
         open_disagreement, sources.teacher, sources.student, labels, open_student=load_probabilities

@@ -97,20 +97,12 @@ class RenderedFaces(Dataset[Any]):
         resolution: side R of the images.
         first: number of the first face in the stream.
         labels: label set of the masks; none for `CLASS_NAMES`.
-        world: what the faces have in common.
     """
 
     def __init__(
-        self,
-        seed: int,
-        count: int,
-        resolution: int,
-        first: int = 0,
-        labels: LabelSet | None = None,
-        world: World = STUDIO,
+        self, seed: int, count: int, resolution: int, first: int = 0, labels: LabelSet | None = None
     ) -> None:
         self.seed, self.count, self.resolution, self.first = seed, count, resolution, first
-        self.world = world
         self.table = None if labels is None else torch.from_numpy(labels.table(CLASS_NAMES))
 
     def __len__(self) -> int:
@@ -128,6 +120,5 @@ class RenderedFaces(Dataset[Any]):
         return self._draw(torch.arange(len(self)))
 
     def _draw(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        indices = indices + self.first
-        images, masks = render_faces(self.seed, indices, self.resolution, self.world)
+        images, masks = render_faces(self.seed, indices + self.first, self.resolution)
         return images, masks if self.table is None else self.table[masks.long()]

@@ -82,7 +82,7 @@ def test_it_is_done_again_in_no_time(adapted: Path, config: Path) -> None:
 
 
 def test_the_teacher_of_another_generator_is_refused(
-    chain: Chain, config: Path, tmp_path: Path
+    chain: Chain, config: Path, finished: Path, tmp_path: Path
 ) -> None:
     other = ["--run.dir", tmp_path / "other", "--generator.images", "16", "--generator.seed", "9"]
     made = run_cli("generator", "--config", chain.config, *other)
@@ -92,6 +92,20 @@ def test_the_teacher_of_another_generator_is_refused(
     assert made.returncode == 2
     assert "was trained on the features of another generator" in made.stderr
     assert not (tmp_path / "run/label").exists()
+    models = [f"--sources.{name}={finished / name}" for name in ("teacher", "student")]
+    drawn = [
+        "--count",
+        4,
+        "--choose",
+        1,
+        "--choose_by",
+        "disagreement",
+        "--out",
+        tmp_path / "drawn",
+    ]
+    made = run_cli("sample", "--config", chain.config, *given, *models, *drawn)
+    assert made.returncode == 2
+    assert "was trained on the features of another generator" in made.stderr
 
 
 def test_a_teacher_goes_on_with_masks_of_the_new_generator(
