@@ -27,9 +27,10 @@ from evaluation.predictions import PredictIndices, SetPredictions, hardware, pre
 from evaluation.report import INVERSION_SHEET, write_report
 from evaluation.report_images import draw_comparison
 from evaluation.rounds import read_rounds, rounds_table
-from evaluation.rows import GENERATED, HELD_OUT, INVERTED, TEACHER
+from evaluation.rows import GENERATED, HELD_OUT, INVERTED, STUDENT, TEACHER
 from evaluation.scoring import score
-from evaluation.tables import print_comparison, print_table
+from evaluation.tables import comparison_table, print_legend, print_table
+from evaluation.unlabelled import KEPT_BACK, look, shares_table
 from teacher.fewshot import FewShotCNN
 from teacher.predict import predict_samples
 
@@ -70,13 +71,15 @@ def compare(config: Comparison, folder: StageFolder) -> Result:
     }
     if rounds := read_rounds(folder.inputs):
         result["rounds"] = rounds
+    if config.look:
+        size = loaded.generator.resolution
+        result["photographs"] = look(config.look, models[STUDENT], size, loaded.labels, folder)
     write_json(folder.path / RESULT, result)
-    sheet = draw_comparison(sets, loaded.labels, settings.shown_images)
-    save_sheet(sheet, folder.path / SHEET)
+    if sets:
+        sheet = draw_comparison(sets, loaded.labels, settings.shown_images)
+        save_sheet(sheet, folder.path / SHEET)
     write_report(folder, result, sets, loaded.labels)
-    print_comparison(result)
-    if rounds:
-        print_table(rounds_table(rounds))
+    _print(result)
     return _stage_result(folder, result)
 
 
@@ -121,4 +124,17 @@ def _stage_result(folder: StageFolder, result: Mapping[str, Any]) -> Result:
         for name, test_set in result["test_sets"].items()
     }
     inversions = [path.name for path in folder.path.glob(INVERSION_SHEET.format("*"))]
-    return Result([RESULT, SHEET, REPORT, *inversions], miou)
+    sheets = [name for name in (SHEET, KEPT_BACK) if (folder.path / name).exists()]
+    return Result([RESULT, REPORT, *sheets, *inversions], miou)
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    """Print the tables of `comparison.json`."""
+    for name, test_set in result["test_sets"].items():
+        print_table(comparison_table(name, test_set, result["classes"]))
+    if result["test_sets"]:
+        print_legend(result["hardware"])
+    if "photographs" in result:
+        print_table(shares_table(result["photographs"]))
+    if "rounds" in result:
+        print_table(rounds_table(result["rounds"]))

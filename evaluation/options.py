@@ -81,6 +81,19 @@ class CompareStage:
 
 
 @dataclass(frozen=True)
+class Look:
+    """Photographs without masks that the student is looked at on.
+
+    Args:
+        kept_back: their number; nothing learned from them.
+        mirror: whether the student has learned mirror images.
+    """
+
+    kept_back: int
+    mirror: bool
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What the stage depends on.
 
@@ -88,11 +101,13 @@ class Comparison:
         settings: its options, without paths.
         teacher: recipe of the teacher, by which the row `frozen_features` is trained too.
         test_sets: the user's test sets by name, without paths.
+        look: photographs without masks to look at; none for none.
     """
 
     settings: CompareStage
     teacher: TeacherStage
     test_sets: Mapping[str, TestSet] = field(default_factory=dict)
+    look: Look | None = None
 
     def __post_init__(self) -> None:
         reserved = (GENERATED, HELD_OUT, RIVAL.removesuffix("."))

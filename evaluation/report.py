@@ -20,6 +20,7 @@ from evaluation.report_images import file_data_url, ranked_images
 from evaluation.rounds import rounds_table
 from evaluation.rows import EXPORTED, INVERTED, STUDENT, TEACHER_BY_INVERSION, TEACHERS
 from evaluation.tables import comparison_table, legend
+from evaluation.unlabelled import section
 
 INVERSION_SHEET = "inversion_{}.png"  # of a test set by name
 
@@ -38,7 +39,9 @@ def write_report(
         sets: the predictions for every test set of `result`.
         labels: the classes.
     """
-    most_models = max(result["test_sets"].items(), key=lambda item: len(item[1]["models"]))
+    most_models = max(
+        result["test_sets"].items(), key=lambda item: len(item[1]["models"]), default=None
+    )
     logs = {name: _read_log(folder.inputs[name]) for name in ("teacher", "student")}
     configs = {name: path / CONFIG for name, path in folder.inputs.items()}
     configs["compare"] = folder.path / CONFIG
@@ -51,7 +54,8 @@ def write_report(
         legend=legend(),
         rounds=rounds_table(result["rounds"]) if "rounds" in result else None,
         tests=[_section(name, folder, result, sets, labels) for name in result["test_sets"]],
-        speed=speed_chart(*most_models),
+        unlabelled=section(result["photographs"], folder) if "photographs" in result else None,
+        speed=speed_chart(*most_models) if most_models else None,
         curves={name: training_curve(log) for name, log in logs.items() if log},
         configs={
             name: json.dumps(json.loads(path.read_text()), indent=2)

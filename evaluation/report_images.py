@@ -72,17 +72,17 @@ def _mask_sheet(predictions: SetPredictions, chosen: list[int], labels: LabelSet
         columns[title] = [labels.paint(masks[i].numpy()) for i in chosen]
     for name, masks in models.items():
         columns[f"{name.partition('_')[0]} wrong"] = [
-            _mistakes(images[i], truth[i], masks[i], labels.ignore_index) for i in chosen
+            marked(images[i], (truth[i] != masks[i]) & (truth[i] != labels.ignore_index))
+            for i in chosen
         ]
     return grid(columns)
 
 
-def _mistakes(image: Tensor, truth: Tensor, mask: Tensor, ignore_index: int) -> ImageArray:
-    """A pale grey image, red where the mask differs from the ground truth."""
+def marked(image: Tensor, where: Tensor) -> ImageArray:
+    """A pale grey copy of an image [3, H, W], red in some pixels [H, W]."""
     pale = 255 - (255 - image.float().mean(0)) * 0.45
-    wrong = (truth != mask) & (truth != ignore_index)
     red = torch.tensor([200.0, 30.0, 45.0]).view(3, 1, 1)
-    return to_array(torch.where(wrong, red, pale).to(torch.uint8))
+    return to_array(torch.where(where, red, pale).to(torch.uint8))
 
 
 def data_url(image: ImageArray) -> str:

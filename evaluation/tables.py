@@ -87,10 +87,6 @@ def print_table(table: Table) -> None:
     console.print(printed)
 
 
-def print_comparison(result: dict[str, Any]) -> None:
-    """Print `comparison.json`: a table for each test set, then the legend."""
-    for name, test_set in result["test_sets"].items():
-        print_table(comparison_table(name, test_set, result["classes"]))
-    Console(width=None if sys.stdout.isatty() else 140).print(
-        f"{legend()} On {result['hardware']}."
-    )
+def print_legend(hardware: str) -> None:
+    """Print what the columns of `comparison_table` are, and the hardware of the times."""
+    Console(width=None if sys.stdout.isatty() else 140).print(f"{legend()} On {hardware}.")

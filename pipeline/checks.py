@@ -85,10 +85,10 @@ def check_compare(config: Config) -> None:
     Raises:
         UserError: it cannot.
     """
-    if not config.has_test_set:
+    if not config.has_test_set and not config.sources.kept_back:
         raise UserError(
             "there is no test set: name sources.test_annotations or sources.test_sets, or raise "
-            "compare.held_out_images."
+            "compare.held_out_images or sources.kept_back."
         )
     for name, path in config.sources.rivals.items():
         if name in OWN_ROWS:

@@ -41,6 +41,8 @@ class Sources:
             in the run's stage `generator`.
         photographs: folder or zip file of photographs that the stage `generator` and, without masks, the
             student learn from; none for rendered faces.
+        kept_back: number of these photographs from which nothing learns, so that the report of `compare`
+            can show the student on them.
         teacher: finished teacher folder of this generator, or of one that this one's training began with.
             Without annotations it is the run's teacher; with them, the teacher goes on from it.
         student: finished student folder to go on from, as in a later round; with `teacher`.
@@ -58,6 +60,7 @@ class Sources:
     labels: Path = Path("configs/labels/face8.yaml")
     generator: Path | None = None
     photographs: Path | None = None
+    kept_back: int = 0
     teacher: Path | None = None
     student: Path | None = None
     annotations: Path | list[Path] | None = None
@@ -67,6 +70,11 @@ class Sources:
     rivals: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.kept_back < 0 or (self.kept_back and not self.photographs):
+            raise UserError(
+                f"sources.kept_back is {self.kept_back}: it is a number of sources.photographs; name them, "
+                "or set it to 0."
+            )
         if self.student and not self.teacher:
             raise UserError(
                 "sources.student goes on from a student beside its teacher; name sources.teacher too."

@@ -6,7 +6,7 @@ from common.errors import UserError
 from common.files import read_fields
 from common.stage_folder import CONFIG, MANIFEST
 from datasets.annotations import ANNOTATIONS
-from evaluation.options import Comparison
+from evaluation.options import Comparison, Look
 from evaluation.rivals import RIVAL
 from evaluation.rows import of_round
 from pipeline.config import Config
@@ -15,6 +15,7 @@ from student.export.stage import ExportJob
 from student.recipe import StudentAgain, StudentTraining
 from teacher.consensus import Consensus
 from teacher.fit import TeacherStage
+from teacher.generators.stylegan2.options import GeneratorTraining
 from teacher.labeller import LabelStage, LabelTogether
 from teacher.relearn import TeacherAgain
 
@@ -27,6 +28,12 @@ def optional(config: Config, *names: str) -> tuple[str, ...]:
 def annotations(config: Config) -> tuple[str, ...]:
     """The inputs that are annotated samples to learn from; at least one is needed."""
     return tuple(config.sources.annotation_folders) or (ANNOTATIONS,)
+
+
+def generator_config(config: Config) -> GeneratorTraining:
+    """The start is an input: it is known by its content, not by its place."""
+    recipe = replace(config.generator, start=None)
+    return GeneratorTraining(recipe, config.sources.kept_back if config.sources.photographs else 0)
 
 
 def generator_inputs(config: Config) -> tuple[str, ...]:
@@ -77,11 +84,17 @@ _STUDENT_INPUTS: dict[str, tuple[str, ...]] = {
 }
 
 
+def _sees_photographs(config: Config) -> bool:
+    """Whether the student learns from photographs too."""
+    return config.student.own_answer.unlabelled == "photographs"
+
+
 def student_config(config: Config) -> StudentTraining:
     recipe, going_on = config.student, config.rounds.student
     online = label_config(config) if recipe.source == "online" else None
+    kept_back = config.sources.kept_back if _sees_photographs(config) else 0
     if not _later(config):
-        return StudentTraining(recipe, online)
+        return StudentTraining(recipe, online, kept_back)
     if going_on.from_weights:  # it knows something from the first step on, also of detail
         own = replace(recipe.own_answer, after=0)
         recipe = replace(recipe, own_answer=own, half_size_share=0.0)
@@ -91,7 +104,7 @@ def student_config(config: Config) -> StudentTraining:
         if (value := getattr(going_on, name)) is not None
     }
     recipe = replace(recipe, **differs)
-    return StudentAgain(recipe, online, going_on.from_weights)
+    return StudentAgain(recipe, online, kept_back, going_on.from_weights)
 
 
 def student_inputs(config: Config) -> tuple[str, ...]:
@@ -99,7 +112,7 @@ def student_inputs(config: Config) -> tuple[str, ...]:
         "generator", *config.sources.annotation_folders, *optional(config, "test_annotations"),
         "student_before",
     )  # fmt: skip
-    unlabelled = ("photographs",) if config.student.own_answer.unlabelled == "photographs" else ()
+    unlabelled = ("photographs",) if _sees_photographs(config) else ()
     source = _STUDENT_INPUTS[config.student.source]
     read = ("labels", *source, *unlabelled, *before(config, *judged))
     return tuple(dict.fromkeys(read))
@@ -134,13 +147,24 @@ def export_inputs(config: Config) -> tuple[str, ...]:
 
 def compare_config(config: Config) -> Comparison:
     test_sets = {name: t.without_paths() for name, t in config.sources.test_sets.items()}
-    return Comparison(config.compare.without_folders(), config.teacher, test_sets)
+    look = None
+    if kept_back := config.sources.kept_back:
+        look = Look(kept_back, mirror=config.student.augmentation.flip > 0)
+    return Comparison(config.compare.without_folders(), config.teacher, test_sets, look)
+
+
+def _looked_at(config: Config) -> tuple[str, ...]:
+    """What the student is looked at on where there are no masks."""
+    if not config.sources.kept_back:
+        return ()
+    stored = config.student.source == "pseudo_labels"
+    return ("photographs", *(("pseudo_labels",) if stored else ()))
 
 
 def compare_inputs(config: Config) -> tuple[str, ...]:
     return (
         "labels", "generator", *config.sources.annotation_folders,
-        *optional(config, "test_annotations"),
+        *optional(config, "test_annotations"), *_looked_at(config),
         "teacher", "student", "export", *config.compare_inputs, *config.compare.folders,
         *(of_round(m, n) for n in range(1, config.rounds.count) for m in earlier_models(config)),
         *(f"{name}.{part}" for name, t in config.sources.test_sets.items() for part in t.paths),

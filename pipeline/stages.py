@@ -4,7 +4,7 @@ Stages know nothing of each other; `run.py` gives them what the ones before have
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -88,7 +88,9 @@ def _skip_perfect_teacher(config: Config) -> str | None:
 
 
 def _skip_compare(config: Config) -> str | None:
-    return None if config.has_test_set else "skipped, there is no test set in the config"
+    if config.has_test_set or config.sources.kept_back:
+        return None
+    return "skipped, there is no test set in the config"
 
 
 _open_online = partial(open_online_samples, open_student=load_probabilities)
@@ -110,7 +112,7 @@ STAGES = {
     "generator": Stage(
         help="Train a StyleGAN2 generator on unlabelled photographs or rendered faces.",
         run=partial(train_generator, load_embedding=load_embedding),
-        config=lambda c: replace(c.generator, start=None),
+        config=depends.generator_config,
         inputs=depends.generator_inputs,
         writes="generator.safetensors, generator.json, discriminator.safetensors, samples.png",
         options=("sources.photographs", "generator"),

@@ -68,7 +68,7 @@ def fit_student(
     validation = InMemory(kept) if recipe.source == "online" else kept
     unlabelled = open_unlabelled(
         recipe, validation[0], labels.ignore_index, folder.inputs.get("photographs"),
-        folder.checkpoints / "photographs.bytes",
+        folder.checkpoints / "photographs.bytes", config.kept_back,
     )  # fmt: skip
     if isinstance(config, StudentAgain):
         return _go_on(config, labels, training, validation, unlabelled, folder)

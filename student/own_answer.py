@@ -54,6 +54,7 @@ def open_unlabelled(
     ignore_index: int,
     photographs: Path | None,
     packed: Path,
+    kept_back: int = 0,
 ) -> Unlabelled | None:
     """The images without masks that the recipe names; none for none.
 
@@ -62,6 +63,7 @@ def open_unlabelled(
         ignore_index: of the label set.
         photographs: their folder or zip file.
         packed: file that keeps the cropped photographs.
+        kept_back: number of the photographs that are passed over.
 
     Raises:
         UserError: the photographs cannot be read.
@@ -75,7 +77,7 @@ def open_unlabelled(
         )
     else:
         assert photographs is not None
-        images = Photographs(photographs, size, packed).images
+        images = Photographs(photographs, size, packed, kept_back).images
     return Unlabelled(images, ignore_index, top_k)
 
 

@@ -165,10 +165,12 @@ class StudentTraining:
     Args:
         recipe: how the student is trained.
         online: settings of what makes the samples while it trains, for the source `online`; else none.
+        kept_back: number of the photographs that it does not see.
     """
 
     recipe: StudentStage
     online: Any = None
+    kept_back: int = 0
 
 
 @dataclass(frozen=True)

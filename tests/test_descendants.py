@@ -15,7 +15,7 @@ from datasets.labels import LabelSet
 from datasets.portrait.world import STREET
 from tests.conftest import Chain, chain_config, draw_masks, made_once, run_cli
 
-COUNT = 24
+COUNT, KEPT_BACK = 24, 6
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,11 @@ def config(
     values["sources"] = {
         "labels": values["sources"]["labels"],
         "photographs": str(photographs),
+        "kept_back": KEPT_BACK,
         "teacher": str(finished / "teacher"),
     }
     values["generator"] |= {"start": str(chain.generator), "images": 16, "save_every": 16}
+    values["compare"]["held_out_images"] = 0
     values["student"] |= {
         "own_answer": {"unlabelled": "photographs", "unlabelled_batch": 8, "after": 2}
     }
@@ -73,6 +75,40 @@ def test_a_run_without_a_mask(adapted: Path, chain: Chain, finished: Path) -> No
     judged = read_json(adapted / "round-2/student/manifest.json")["figures"]["round"]
     assert judged["taken"] is True and judged["miou"] == {}
     assert 0 < judged["agreement"] <= 1
+
+
+def test_what_photographs_are_is_told_first(adapted: Path) -> None:
+    told = (adapted / "stdout.txt").read_text()
+    assert f"{COUNT - KEPT_BACK} photographs of" in told and f"{KEPT_BACK} kept back" in told
+    about = read_json(adapted / "generator/photographs.json")
+    assert about["count"] == COUNT - KEPT_BACK and "framing" in about
+    files = read_json(adapted / "generator/manifest.json")["files"]
+    assert "photographs.png" in files and "photographs.json" in files
+
+
+def test_the_report_of_a_run_without_a_mask(adapted: Path, labels: LabelSet) -> None:
+    compared = read_json(adapted / "compare/comparison.json")
+    assert compared["test_sets"] == {}
+    seen = compared["photographs"]
+    assert seen["images"] == KEPT_BACK and 0 < seen["mirrored"] <= 1
+    assert list(seen["shares"]) == list(labels.names)
+    for number in (0, 1):
+        assert sum(pair[number] for pair in seen["shares"].values()) == pytest.approx(1)
+    manifest = read_json(adapted / "compare/manifest.json")
+    assert {"comparison.json", "report.html", "kept_back.png"} == set(manifest["files"])
+    assert manifest["inputs"]["pseudo_labels"] == artifact_hash(adapted / "round-2/label")
+    report = (adapted / "compare/report.html").read_text()
+    assert "it is not known how often the student is right" in report
+    assert "The photographs before training" in report
+    assert "Samples of the generator with the teacher" in report
+    told = (adapted / "stdout.txt").read_text()
+    assert f"{KEPT_BACK} photographs kept back, without masks" in told
+
+
+def test_photographs_are_kept_back_only_where_there_are_some(tmp_path: Path) -> None:
+    made = run_cli("compare", "--run.dir", tmp_path, "--sources.kept_back", 3)
+    assert made.returncode == 2
+    assert "sources.kept_back is 3" in made.stderr and "name them" in made.stderr
 
 
 def test_it_is_done_again_in_no_time(adapted: Path, config: Path) -> None:

@@ -1,16 +1,18 @@
 """Photographs as people have them in folders and zip files: all that can be read is, the rest is named."""
 
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from common.errors import UserError
 from datasets.image_files import find_images, left_out, list_images, open_image
-from datasets.photographs import Photographs
+from datasets.photographs import Photographs, read_kept_back
 
 
 def save(path: Path, shade: int) -> None:
@@ -98,3 +100,41 @@ def test_a_cut_out_stands_on_white(tmp_path: Path) -> None:
         Image.fromarray(image).save(tmp_path / name)
     packed = Photographs(tmp_path, 8, tmp_path / "packed.bin")[0, 0]
     assert (packed[..., :4] == 255).all() and (packed[..., 4:] == 9).all()
+
+
+def test_some_are_kept_back_and_stay_the_same(tmp_path: Path) -> None:
+    for i in range(12):
+        save(tmp_path / f"in/{i % 3}/{i}.png", 10 * i)
+    kept = read_kept_back(tmp_path / "in", 8, 4)
+    learned = Photographs(tmp_path / "in", 8, tmp_path / "packed", kept_back=4)
+    seen = sorted(int(image.float().mean()) for image in kept)
+    assert len(kept) == 4 and len(learned) == 8
+    assert sorted([*seen, *shades(learned)]) == [10 * i for i in range(12)]
+    moved = shutil.copytree(tmp_path / "in", tmp_path / "elsewhere")
+    save(moved / "0/one_more.png", 200)
+    again = sorted(int(image.float().mean()) for image in read_kept_back(moved, 8, 4))
+    assert len(set(again) & set(seen)) >= 3  # the new one may take a place
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for path in sorted((tmp_path / "in").rglob("*.png")):
+            archive.write(path, path.relative_to(tmp_path / "in").as_posix())
+    assert torch.equal(read_kept_back(tmp_path / "in.zip", 8, 4), kept)
+
+
+def test_keeping_back_nearly_all_is_refused(tmp_path: Path) -> None:
+    for i in range(5):
+        save(tmp_path / f"in/{i}.png", 10 * i)
+    with pytest.raises(UserError, match=r"has 5 photographs, and 4 of them .*kept_back"):
+        Photographs(tmp_path / "in", 8, tmp_path / "packed", kept_back=4)
+
+
+def test_unreadable_ones_among_those_kept_back_are_passed_over(tmp_path: Path) -> None:
+    for i in range(6):
+        save(tmp_path / f"in/{i}.png", 10 * i)
+    whole = read_kept_back(tmp_path / "in", 8, 3)
+    number = round(float(whole[0].float().mean()) / 10)
+    (tmp_path / f"in/{number}.png").write_bytes(b"")
+    assert torch.equal(read_kept_back(tmp_path / "in", 8, 3), whole[1:])
+    for i in range(6):
+        (tmp_path / f"in/{i}.png").write_bytes(b"")
+    with pytest.raises(UserError, match="is empty"):
+        read_kept_back(tmp_path / "in", 8, 3)

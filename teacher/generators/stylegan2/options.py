@@ -82,3 +82,16 @@ class GeneratorStage:
                 f"generator.images is {self.images}, less than a batch ({self.batch_size}): say how many "
                 "it learns from, as in --generator.images 200000."
             )
+
+
+@dataclass(frozen=True)
+class GeneratorTraining:
+    """What the stage `generator` depends on.
+
+    Args:
+        recipe: how the generator is trained, without the start, which is an input.
+        kept_back: number of the photographs that it does not see.
+    """
+
+    recipe: GeneratorStage
+    kept_back: int = 0

@@ -6,6 +6,7 @@ where it was. Progress counts images.
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from common.frechet import Embed
 from common.processors import native_precision
 from common.seeding import seed_everything
 from common.stage_folder import Result, StageFolder
+from datasets.photograph_overview import COUNTS, SHEET, Overview
 from datasets.sheets import save_sheet
-from teacher.generators.sampling import draw_sheet
+from teacher.generators.sampling import draw, draw_sheet, latents_of_seed
 from teacher.generators.stylegan2.adversaries import Adversaries
 from teacher.generators.stylegan2.files import (
     ARCHITECTURE,
@@ -28,18 +30,19 @@ from teacher.generators.stylegan2.files import (
     WEIGHTS,
     save_generator,
 )
-from teacher.generators.stylegan2.network import mean_latent
-from teacher.generators.stylegan2.options import GeneratorStage
+from teacher.generators.stylegan2.network import Generator, mean_latent
+from teacher.generators.stylegan2.options import GeneratorStage, GeneratorTraining
 from teacher.generators.stylegan2.real_images import RealImages
 from teacher.generators.stylegan2.record import GROWTH, SAMPLES, Best, Record
 from teacher.generators.stylegan2.rules import Rates
 from teacher.generators.stylegan2.start import Start, network_of_start, read_start
 
 LAST = "last.safetensors"
+_MEAN_OF = 500  # samples whose mean shows how the start frames its images
 
 
 def train_generator(
-    config: GeneratorStage,
+    training: GeneratorTraining,
     folder: StageFolder,
     load_embedding: Callable[[str, torch.device], Embed],
 ) -> Result:
@@ -57,8 +60,8 @@ def train_generator(
     """
     process = PartialState()
     rank, ranks = process.process_index, process.num_processes
-    _check_batch(config.batch_size, ranks)
-    config, start = _settle(config, folder)
+    _check_batch(training.recipe.batch_size, ranks)
+    config, start = _settle(training.recipe, folder)
     steps = config.images // config.batch_size
 
     # Networks and optimisers, as they were where a run was interrupted.
@@ -71,7 +74,10 @@ def train_generator(
 
     # Real images.
     photographs, packed = folder.inputs.get("photographs"), folder.checkpoints / "photographs.bytes"
-    images = RealImages(photographs, config.network.resolution, config.seed, packed)
+    images = RealImages(
+        photographs, config.network.resolution, config.seed, packed, training.kept_back,
+        partial(_look, folder=folder, average=adversaries.average if start else None),
+    )  # fmt: skip
     loader = images.batches(first, steps, config.batch_size, rank, ranks, config.workers)
     flip = config.flip if photographs else None
     record = Record(config, folder, images, load_embedding, first)
@@ -88,14 +94,7 @@ def train_generator(
     record.bar.close()
 
     files = _write(adversaries, record.best, folder) if process.is_main_process else []
-    figures: dict[str, Any] = {
-        "images": steps * config.batch_size,
-        "rates": asdict(adversaries.rates),
-    }
-    if start:
-        figures["ancestors"] = list(start.ancestors)
-    if record.best:
-        figures |= {"frechet": record.best.distance, "frechet_images": record.best.images}
+    figures = {"images": steps * config.batch_size, **_figures(adversaries, record.best)}
     return Result(files, figures)
 
 
@@ -114,6 +113,26 @@ def _settle(config: GeneratorStage, folder: StageFolder) -> tuple[GeneratorStage
     return config, start
 
 
+def _figures(adversaries: Adversaries, best: Best | None) -> dict[str, Any]:
+    """How the training went, for the manifest."""
+    figures: dict[str, Any] = {"rates": asdict(adversaries.rates)}
+    if start := adversaries.start:
+        figures["ancestors"] = list(start.ancestors)
+    if best:
+        figures |= {"frechet": best.distance, "frechet_images": best.images}
+    return figures
+
+
+def _look(overview: Overview, folder: StageFolder, average: Generator | None) -> None:
+    """Say what the photographs are, beside what the generator draws before it has seen them."""
+    samples = None
+    if average is not None:
+        latents = latents_of_seed(average, 0, 1.0)
+        samples = draw(average, latents, list(range(_MEAN_OF))).images
+    for line in overview.write(folder.path, samples):
+        PartialState().print(f"photographs: {line}")
+
+
 def _write(adversaries: Adversaries, best: Best | None, folder: StageFolder) -> list[str]:
     """Write the result: the average, with a mean of w measured on itself, and the discriminator.
 
@@ -123,6 +142,8 @@ def _write(adversaries: Adversaries, best: Best | None, folder: StageFolder) -> 
         The names of the files.
     """
     average, seed, files = adversaries.average, adversaries.config.seed, [SAMPLES]
+    if "photographs" in folder.inputs:
+        files += [SHEET, COUNTS]
     if best:
         halves = {name: t.half() for name, t in average.state_dict().items()}
         save_weights(folder.path / LAST, halves)
