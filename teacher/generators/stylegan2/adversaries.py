@@ -52,6 +52,7 @@ class Adversaries:
                 self.discriminator.load_state_dict(start.discriminator)
         for network in (self.generator, self.discriminator, self.average):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.path_length = torch.zeros((), device=device)
         self.adaptation = Adaptation(config.ada_target, rates.ada_images)
         self.optimise_g = torch.optim.Adam(
             _groups(self.generator, rates.learning_rate, config.noise_lr_factor),
@@ -73,6 +74,7 @@ class Adversaries:
             "network": self.average.config.to_json(),
             "ancestors": list(self.start.ancestors) if self.start else [],
             "p": self.adaptation.p,
+            "path_length": self.path_length,
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "average": self.average.state_dict(),
@@ -83,6 +85,7 @@ class Adversaries:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.adaptation.p = state["p"]
+        self.path_length.copy_(state["path_length"])
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.average.load_state_dict(state["average"])
@@ -95,16 +98,27 @@ class Adversaries:
 
         # The generator runs once for both updates.
         with self._autocast():
-            z = torch.randn(len(real), self.config.network.latent_size, device=self.device)
-            fake, w = self.generator(z, self.generator.random_noise(len(real)))
+            fake, w = self._draw(len(real))
             fake = augment(fake, self.adaptation.p)
 
         losses = self._update_discriminator(real, fake.detach())
         if step % self.config.r1_every == 0:
             losses |= self._penalise_slope(plain)
         losses |= self._update_generator(fake)
+        if self.config.path_length_weight and step % self.config.path_length_every == 0:
+            losses |= self._even_out_paths(len(real))
         self._update_average(w, step)
         return losses
+
+    def _draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """Images [B, 3, R, R] of fresh latents, and their w [B, D]."""
+        generator, size = self.generator, self.config.network.latent_size
+        w = generator.mapping(torch.randn(count, size, device=self.device))
+        styles = w
+        if self.config.style_mixing:
+            other = generator.mapping(torch.randn(count, size, device=self.device))
+            styles = mix_styles(w, other, generator.style_count, self.config.style_mixing)
+        return generator.synthesis(styles, generator.random_noise(count))[0], w
 
     def _update_discriminator(self, real: Tensor, fake: Tensor) -> Losses:
         """Discriminator: logits of real images up, of generated ones down."""
@@ -143,6 +157,24 @@ class Adversaries:
         self.discriminator.requires_grad_(True)
         return {"loss/g": loss}
 
+    def _even_out_paths(self, count: int) -> Losses:
+        """Path length regularisation, on half as many images; done seldom, so it weighs more.
+
+        The length is that of the gradient of the image, weighted by noise, by w; it is drawn to its mean.
+        """
+        generator, count = self.generator, max(count // 2, 1)
+        z = torch.randn(count, self.config.network.latent_size, device=self.device)
+        styles = generator.mapping(z).unsqueeze(1).repeat(1, generator.style_count, 1)
+        image = generator.synthesis(styles, generator.random_noise(count))[0]
+        noise = torch.randn_like(image) / image.shape[-1]
+        (slope,) = torch.autograd.grad((image * noise).sum(), styles, create_graph=True)
+        lengths = slope.square().sum(2).mean(1).sqrt()
+        self.path_length.lerp_(reduce(lengths.detach().mean(), "mean"), 0.01)
+        penalty = (lengths - self.path_length).square().mean()
+        every = self.config.path_length_every
+        _update(generator, self.optimise_g, penalty * self.config.path_length_weight * every)
+        return {"loss/path": penalty, "path/length": self.path_length.clone()}
+
     def _update_average(self, w: Tensor, step: int) -> None:
         """Moving averages of w [B, D] and of the weights; short at first, to forget random weights."""
         mean_w, known = reduce(w.detach().float().mean(0), "mean"), self.start is not None
@@ -156,6 +188,15 @@ class Adversaries:
         return torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
         )
+
+
+def mix_styles(first: Tensor, second: Tensor, layers: int, probability: float) -> Tensor:
+    """Styles [B, L, D] of w [B, D]: with this probability, those of `second` from a random layer on."""
+    count, device = len(first), first.device
+    begins = torch.randint(1, layers, (count, 1), device=device)
+    begins = begins.where(torch.rand(count, 1, device=device) < probability, layers)
+    others = torch.arange(layers, device=device) >= begins
+    return torch.where(others.unsqueeze(2), second.unsqueeze(1), first.unsqueeze(1))
 
 
 def _groups(generator: Generator, rate: float, noise_factor: float) -> list[dict[str, Any]]:

@@ -225,11 +225,6 @@ class Generator(nn.Module):
             image = self.upsample(image) + self.to_rgb[i](x, w[:, 2 * i + 1])
         return image, features
 
-    def forward(self, z: Tensor, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """[B, latent_size] -> image and w, for training."""
-        w = self.mapping(z)
-        return self.synthesis(w, noise)[0], w
-
 
 def _unit_square(x: Tensor) -> Tensor:
     """Every row divided by the root of its mean square."""

@@ -32,6 +32,11 @@ class GeneratorStage:
         r1_gamma: weight of the R1 penalty (Mescheder et al., 2018). `auto`: 0.0002 x pixels / batch_size.
         r1_every: steps between two R1 updates.
         ema_images: half-life of the moving average of the weights, in images. `auto`: 312.5 x batch_size.
+        style_mixing: probability that an image has the styles of two latents, one up to some layer and the
+            other from there on (Karras et al., 2019).
+        path_length_weight: weight of the path length regularisation, which asks that a step in w changes
+            the image by the same amount everywhere (Karras et al., 2020); 2 in the paper, 0 for none.
+        path_length_every: steps between two of its updates.
         precision: number format of the convolutions: 32-bit floats (no), bf16, or auto for bf16 where the
             device computes in it; R1 is always in 32-bit floats.
         log_every: images between two lines of metrics.
@@ -60,6 +65,9 @@ class GeneratorStage:
     r1_gamma: float | Literal["auto"] = "auto"
     r1_every: int = 16
     ema_images: float | Literal["auto"] = "auto"
+    style_mixing: float = 0.0
+    path_length_weight: float = 0.0
+    path_length_every: int = 4
     precision: Literal["auto", "no", "bf16"] = "auto"
     log_every: int = 1_600
     save_every: int = 8_000
@@ -75,8 +83,14 @@ class GeneratorStage:
     def __post_init__(self) -> None:
         require_counts(
             "generator", self,
-            "batch_size", "r1_every", "log_every", "save_every", "frechet_every", "frechet_images",
+            "batch_size", "r1_every", "path_length_every", "log_every", "save_every", "frechet_every",
+            "frechet_images",
         )  # fmt: skip
+        if not 0 <= self.style_mixing <= 1 or self.path_length_weight < 0:
+            raise UserError(
+                f"generator.style_mixing is {self.style_mixing} and generator.path_length_weight "
+                f"{self.path_length_weight}; the first is a probability, the second not below 0."
+            )
         if self.images < self.batch_size:
             raise UserError(
                 f"generator.images is {self.images}, less than a batch ({self.batch_size}): say how many "

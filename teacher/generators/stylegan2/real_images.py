@@ -100,4 +100,5 @@ class FrechetMeter:
             z = torch.randn(batch, generator.config.latent_size, device=generator.device)
             noise = generator.random_noise(batch)
             for some in chunks(generator, range(batch)):
-                yield to_uint8(generator(z[some], [n[some] for n in noise])[0])
+                styles = generator.mapping(z[some])
+                yield to_uint8(generator.synthesis(styles, [n[some] for n in noise])[0])

@@ -22,7 +22,8 @@ OPTIONS = [
     "--generator.network.channels", "[8,8,8]", "--generator.network.latent_size", "8",
     "--generator.batch_size", "8", "--generator.images", "96", "--generator.log_every", "16",
     "--generator.save_every", "32", "--generator.workers", "0", "--generator.ada", "true",
-    "--generator.ada_images", "100",
+    "--generator.ada_images", "100", "--generator.style_mixing", "0.9",
+    "--generator.path_length_weight", "2",
 ]  # fmt: skip
 
 
@@ -49,6 +50,8 @@ def test_photographs_train_a_generator_with_augmentation(photos: Path, tmp_path:
     assert logged[-1]["step"] == 96
     strengths = [row["augment/p"] for row in logged]
     assert max(strengths) > 0 and len(set(strengths)) > 1
+    lengths = [row["path/length"] for row in logged if "loss/path" in row]
+    assert lengths and lengths[-1] > lengths[0] > 0
     assert (tmp_path / "generator/generator.safetensors").exists()
     assert not (tmp_path / "generator/checkpoints").exists()
 
