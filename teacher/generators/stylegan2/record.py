@@ -30,6 +30,7 @@ SAMPLES = "samples.png"
 GROWTH = "growth.png"
 _IN_A_ROW = 8  # samples that are followed
 _PATIENCE = 5  # lines of metrics in a row that are no chance
+_TIMED = 10  # steps after the first one, by which the time is estimated
 _FLAT, _BY_HEART = 0.05, 0.9
 
 
@@ -107,7 +108,7 @@ class Record:
         first: int,
     ) -> None:
         self.config, self.folder, process = config, folder, PartialState()
-        self.main, self.device = process.is_main_process, process.device
+        self.main, self.device, self.first = process.is_main_process, process.device, first
         self.meter: FrechetMeter | None = None
         self.best: Best | None = None
         if config.frechet_network and self.main:
@@ -120,6 +121,7 @@ class Record:
         self.warnings = Warnings(config.ada, "photographs" in folder.inputs)
         self.sums: dict[str, Tensor] = {}  # by name, the sum and the number of the values
         self.mark, self.since = first * size, time.monotonic()  # of the last line of metrics
+        self.begun = self.since
 
     def crosses(self, every: int, step: int) -> bool:
         """Whether this step's batch passed a multiple of `every` images."""
@@ -135,6 +137,10 @@ class Record:
                 [value.detach().float(), torch.ones_like(value.detach())]
             )
         self.bar.update(config.batch_size)
+        if step == self.first:  # the first step is slower than all others
+            self.begun = time.monotonic()
+        elif step == self.first + _TIMED and self.main:
+            self._tell_time()
         if last or self.crosses(config.log_every, step) or self.crosses(config.save_every, step):
             self._write_metrics(seen, step)
         if self.meter and (last or self.crosses(config.frechet_every, step)):
@@ -145,6 +151,14 @@ class Record:
                 weights = {k: t.cpu().clone() for k, t in average.state_dict().items()}
                 self.best = Best(distance, seen, weights)
             self._draw_row(average, seen)
+
+    def _tell_time(self) -> None:
+        """Say how long it will take, by the first steps; measuring and drawing come on top."""
+        size = self.config.batch_size
+        left = self.config.images // size - self.first - _TIMED  # steps
+        minutes = (time.monotonic() - self.begun) / _TIMED * left / 60
+        told = f"about {minutes:.0f} min" if minutes > 1 else "less than a minute"
+        self.bar.write(f"generator: {left * size} images to go, {told} on this machine")
 
     def _draw_row(self, average: Generator, seen: int) -> None:
         """Draw the samples that are followed, and all rows so far beneath each other."""
