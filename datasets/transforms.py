@@ -17,6 +17,7 @@ from common.seeding import step_seed
 from datasets import Dataset
 from datasets.batches import Key
 from datasets.fetch import fetch
+from datasets.palette import Palette
 from datasets.pseudo_labels import Labelled
 
 
@@ -112,6 +113,7 @@ class Augmented(Dataset[Any]):
         ignore_index: mask value of pixels that come in from beyond the border.
         seed: the augmentation of an item depends on (seed, epoch, index) only.
         traced: whether samples have the original image, and say where each pixel comes from.
+        palette: colours that some images take on first; none to leave them theirs.
     """
 
     def __init__(
@@ -121,8 +123,9 @@ class Augmented(Dataset[Any]):
         ignore_index: int,
         seed: int,
         traced: bool = False,
+        palette: Palette | None = None,
     ) -> None:
-        self.source, self.seed = source, seed
+        self.source, self.seed, self.palette = source, seed, palette
         self.transform = augmentation.build(ignore_index) if augmentation else None
         self.traced = traced
 
@@ -135,6 +138,8 @@ class Augmented(Dataset[Any]):
 
     def _prepare(self, key: Key, item: Labelled) -> Sample:
         image, mask, confidence, runners_up = item
+        if self.palette:
+            image = self.palette.lend(image, step_seed(self.seed, *key))
         original, places = self._trace(image)
         if self.transform is not None:
             self.transform.set_random_seed(step_seed(self.seed, *key) % 2**32)

@@ -24,6 +24,7 @@ from datasets import Dataset
 from datasets.batches import EndlessBatches
 from datasets.faces import RenderedFaces
 from datasets.labels import LabelSet
+from datasets.palette import Palette
 from datasets.pseudo_labels import PseudoLabels
 from datasets.sheets import batch_size_for
 from datasets.transforms import Augmented, Exact, Sample
@@ -221,9 +222,10 @@ def _training_batches(
     first: int,
 ) -> Iterator[tuple[Sample, Sample | None]]:
     """This process's share of every batch from step `first` on, and of images without masks beside it."""
-    share = partial(_augmented_batches, recipe, labels, accelerator)
+    share, own = partial(_augmented_batches, recipe, labels, accelerator), recipe.own_answer
     workers = 0 if recipe.source == "online" else recipe.workers
-    labelled, own = share(training, recipe.batch_size, first, workers), recipe.own_answer
+    palette = Palette(unlabelled.images, own.colours) if unlabelled and own.colours else None
+    labelled = share(training, recipe.batch_size, first, workers, palette)
     if unlabelled is None:
         return zip(labelled, repeat(None), strict=False)
     begin = max(first, min(own.after, recipe.steps))
@@ -239,11 +241,17 @@ def _augmented_batches(
     batch_size: int,
     first: int,
     workers: int,
+    palette: Palette | None = None,
 ) -> Iterator[Sample]:
     """This process's share of the augmented batches of a data set of `Labelled` items."""
     assert isinstance(data, Sized)
     augmented = Augmented(
-        data, recipe.augmentation, labels.ignore_index, recipe.seed, recipe.own_answer.is_asked
+        data,
+        recipe.augmentation,
+        labels.ignore_index,
+        recipe.seed,
+        recipe.own_answer.is_asked,
+        palette,
     )
     order = EndlessBatches(
         len(data), batch_size, first, recipe.steps, recipe.seed,

@@ -29,6 +29,7 @@ class OwnAnswer:
         unlabelled_faces: number of rendered faces, where these are the images without masks.
         least_confidence: least probability of a pixel's class, on these images, for it to count.
         mix: probability that such an image is covered by the pixels of half the classes of a labelled one.
+        colours: probability that a labelled image takes on the colours of such an image.
     """
 
     teacher_weight: float = 1.0
@@ -38,10 +39,11 @@ class OwnAnswer:
     unlabelled_faces: int = 2000
     least_confidence: float = 0.0
     mix: float = 1.0
+    colours: float = 0.0
 
     def __post_init__(self) -> None:
         require_counts("student.own_answer", self, "unlabelled_batch", "unlabelled_faces")
-        for name in ("teacher_weight", "least_confidence", "mix"):
+        for name in ("teacher_weight", "least_confidence", "mix", "colours"):
             if not 0 <= (share := getattr(self, name)) <= 1:
                 raise UserError(
                     f"student.own_answer.{name} is {share}; it is a share, from 0 to 1."
