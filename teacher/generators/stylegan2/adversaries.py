@@ -23,12 +23,20 @@ from teacher.generators.stylegan2.rules import Rates
 from teacher.generators.stylegan2.start import Start
 
 Losses = dict[str, Tensor]  # name in the metrics -> a number
+_ALONE_RATE, _ALONE_WARMUP = 3e-3, 100  # of a discriminator that learns alone: learning rate, steps
+
+
+def rates_of(config: GeneratorStage, start: Start | None) -> Rates:
+    """The numbers that a training from a start, or from nothing, goes by."""
+    alone = start is not None and start.discriminator is None
+    return Rates.of(config, started=start is not None, alone=alone)
 
 
 class Adversaries:
     """Both networks, their optimisers and the moving average: everything that a training goes on from.
 
     Args:
+        rates: numbers that the training goes by; none for those by rule.
         start: networks to begin with; none for random weights.
 
     Attributes:
@@ -36,10 +44,15 @@ class Adversaries:
     """
 
     def __init__(
-        self, config: GeneratorStage, device: torch.device, start: Start | None = None
+        self,
+        config: GeneratorStage,
+        device: torch.device,
+        start: Start | None = None,
+        rates: Rates | None = None,
     ) -> None:
         self.config, self.device, self.start = config, device, start
-        self.rates = rates = Rates.of(config, start is not None)
+        self.rates = rates = rates or rates_of(config, start)
+        self.waits = rates.wait_images // config.batch_size  # steps
         seed_everything(config.seed)  # every process begins with the same weights
         self.generator = Generator(config.network).to(device)
         self.discriminator = Discriminator(config.network.channels).to(device)
@@ -60,13 +73,7 @@ class Adversaries:
             (0.0, 0.99),
             eps=1e-8,
         )
-        lazy = config.r1_every / (config.r1_every + 1)  # R1's updates are more steps of Adam
-        self.optimise_d = torch.optim.Adam(
-            self.discriminator.parameters(),
-            rates.discriminator_learning_rate * lazy,
-            (0.0, 0.99**lazy),
-            eps=1e-8,
-        )
+        self.optimise_d = torch.optim.Adam(self.discriminator.parameters(), eps=1e-8)
 
     def state(self) -> dict[str, Any]:
         """All that a later process goes on from."""
@@ -94,21 +101,41 @@ class Adversaries:
 
     def step(self, real: Tensor, step: int) -> Losses:
         """Learn from real images [B, 3, R, R] in [-1, 1]; draws from the global random state."""
+        waiting = step < self.waits
+        self._set_discriminator_rate(step)
         plain, real = real, augment(real, self.adaptation.p)
 
         # The generator runs once for both updates.
-        with self._autocast():
+        with self._autocast(), torch.set_grad_enabled(not waiting):
             fake, w = self._draw(len(real))
             fake = augment(fake, self.adaptation.p)
 
         losses = self._update_discriminator(real, fake.detach())
         if step % self.config.r1_every == 0:
             losses |= self._penalise_slope(plain)
+        if waiting:
+            return losses
         losses |= self._update_generator(fake)
         if self.config.path_length_weight and step % self.config.path_length_every == 0:
             losses |= self._even_out_paths(len(real))
         self._update_average(w, step)
         return losses
+
+    def _set_discriminator_rate(self, step: int) -> None:
+        """Learning rate and momenta of the discriminator.
+
+        While it learns alone nobody works against it: it is a classifier in training, which momentum helps.
+        Its rate rises slowly, since the first steps of Adam are of full length.
+        """
+        lazy = self.config.r1_every / (
+            self.config.r1_every + 1
+        )  # R1's updates are more steps of Adam
+        rate, betas = self.rates.discriminator_learning_rate, (0.0, 0.99)
+        if step < self.waits:
+            rate, betas = _ALONE_RATE * min(1.0, (step + 1) / _ALONE_WARMUP), (0.9, 0.999)
+        for group in self.optimise_d.param_groups:
+            group["lr"] = rate * lazy
+            group["betas"] = (betas[0], betas[1] ** lazy)
 
     def _draw(self, count: int) -> tuple[Tensor, Tensor]:
         """Images [B, 3, R, R] of fresh latents, and their w [B, D]."""

@@ -20,13 +20,15 @@ class GeneratorStage:
         network: architecture of the generator; the discriminator has the same widths. With a start it is
             that of the start.
         images: length of the training, in real images seen by the discriminator.
+        wait_images: images before these, while the generator of a start waits and the discriminator learns
+            alone. `auto`: 48,000 for a start without a discriminator, else 0.
         batch_size: images per step over all processes; a multiple of four for each process.
         seed: seed of the rendered faces, of the initial weights and of every step.
         learning_rate: Adam's learning rate of the generator. `auto`: 0.004, or from a million images on
             0.0025, from 1024 px on 0.002; the lower ones are the papers', for millions of images.
         discriminator_learning_rate: Adam's learning rate of the discriminator. `auto`: 0.008, twice the
             generator's (Heusel et al., 2017), which lets it learn enough on small batches; from a million
-            images on the generator's.
+            images on the generator's. With a start both are half as much, and 0.003 while it learns alone.
         noise_lr_factor: learning rate of the noise strengths, as a share of `learning_rate`. They are
             single numbers: at the full rate the noise drowns the image.
         r1_gamma: weight of the R1 penalty (Mescheder et al., 2018). `auto`: 0.0002 x pixels / batch_size.
@@ -57,6 +59,7 @@ class GeneratorStage:
     start: Path | None = None
     network: GeneratorConfig = GeneratorConfig()
     images: int = 200_000
+    wait_images: int | Literal["auto"] = "auto"
     batch_size: int = 32
     seed: int = 0
     learning_rate: float | Literal["auto"] = "auto"

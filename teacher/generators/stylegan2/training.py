@@ -23,7 +23,7 @@ from common.stage_folder import Result, StageFolder
 from datasets.photograph_overview import COUNTS, SHEET, Overview
 from datasets.sheets import save_sheet
 from teacher.generators.sampling import draw, draw_sheet, latents_of_seed
-from teacher.generators.stylegan2.adversaries import Adversaries
+from teacher.generators.stylegan2.adversaries import Adversaries, rates_of
 from teacher.generators.stylegan2.files import (
     ARCHITECTURE,
     DISCRIMINATOR,
@@ -61,11 +61,11 @@ def train_generator(
     process = PartialState()
     rank, ranks = process.process_index, process.num_processes
     _check_batch(training.recipe.batch_size, ranks)
-    config, start = _settle(training.recipe, folder)
+    config, start, rates = _settle(training.recipe, folder)
     steps = config.images // config.batch_size
 
     # Networks and optimisers, as they were where a run was interrupted.
-    adversaries = Adversaries(config, process.device, start)
+    adversaries = Adversaries(config, process.device, start, rates)
     checkpoints, first = Checkpoints(folder.checkpoints), 0
     if state := checkpoints.newest():
         first = state["step"]
@@ -98,8 +98,10 @@ def train_generator(
     return Result(files, figures)
 
 
-def _settle(config: GeneratorStage, folder: StageFolder) -> tuple[GeneratorStage, Start | None]:
-    """The config without `auto` and with the start's architecture, and the start."""
+def _settle(
+    config: GeneratorStage, folder: StageFolder
+) -> tuple[GeneratorStage, Start | None, Rates]:
+    """The config with the start's architecture and all images, the start, and the numbers by rule."""
     device, start = PartialState().device, None
     if config.precision == "auto":
         precision = folder.decided("generator.precision", lambda: native_precision(device))
@@ -108,9 +110,11 @@ def _settle(config: GeneratorStage, folder: StageFolder) -> tuple[GeneratorStage
         start = read_start(path)
         config = replace(config, network=network_of_start(config.network, start.network, path))
         _tell(start, path)
-    if by_rule := Rates.of(config, start is not None).told(config):
+    rates = rates_of(config, start)
+    if by_rule := rates.told(config):
         PartialState().print(f"generator: {by_rule}, by rule")
-    return config, start
+    config = replace(config, images=config.images + rates.wait_images)
+    return config, start, rates
 
 
 def _figures(adversaries: Adversaries, best: Best | None) -> dict[str, Any]:

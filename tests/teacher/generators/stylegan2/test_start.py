@@ -12,16 +12,18 @@ from torch import Tensor
 
 from common.checkpoints import load_state, save_weights
 from common.errors import UserError
-from common.files import read_json
+from common.files import read_json, write_json
+from common.seeding import seed_everything
 from common.stage_folder import artifact_hash
+from datasets.faces import render_faces
 from teacher.generators.stylegan2.ada import augment
 from teacher.generators.stylegan2.discriminator import Discriminator
 from teacher.generators.stylegan2.files import DISCRIMINATOR, WEIGHTS
-from teacher.generators.stylegan2.network import GeneratorConfig
+from teacher.generators.stylegan2.network import Generator, GeneratorConfig
 from teacher.generators.stylegan2.options import GeneratorStage
 from teacher.generators.stylegan2.rules import Rates
 from teacher.generators.stylegan2.start import read_start
-from tests.conftest import run_cli
+from tests.conftest import ROOT, run_cli
 from tests.teacher.generators.stylegan2.foreign import (
     fake_nvidia,
     low_pass_filter,
@@ -216,9 +218,12 @@ def test_auto_follows_from_other_options(tmp_path: Path) -> None:
     """The numbers of stylegan2-ada's automatic configuration, for 256 px in batches of 16."""
     network = GeneratorConfig(channels=(8,) * 7)
     config = GeneratorStage(network=network, batch_size=16, images=5_000_000)
-    assert Rates.of(config, started=False) == Rates(0.0025, 0.0025, 0.8192, 5_000, 500_000)
+    assert Rates.of(config, started=False) == Rates(0, 0.0025, 0.0025, 0.8192, 5_000, 500_000)
     asked = replace(config, r1_gamma=1.0, images=100_000, ema_images=10.0)
-    assert Rates.of(asked, started=True) == Rates(0.004, 0.008, 1.0, 10.0, 100_000)
+    assert Rates.of(asked, started=True) == Rates(0, 0.002, 0.004, 1.0, 10.0, 100_000)
+    alone = Rates.of(asked, started=True, alone=True)
+    assert alone == Rates(48_000, 0.002, 0.004, 1.0, 10.0, 100_000)
+    assert Rates.of(replace(asked, wait_images=7), started=True, alone=True).wait_images == 7
 
     options = ["--generator.images", "4", "--generator.r1_gamma", "3", *OPTIONS]
     made = run_cli("generator", "--run.dir", tmp_path, *options)
@@ -229,3 +234,49 @@ def test_auto_follows_from_other_options(tmp_path: Path) -> None:
     assert figures["rates"]["r1_gamma"] == 3 and figures["rates"]["ema_images"] == 1250
     refused = run_cli("generator", "--run.dir", tmp_path, "--generator.r1_gamma", "some")
     assert refused.returncode == 2 and "r1_gamma" in refused.stderr
+
+
+def test_a_generator_waits_while_a_new_discriminator_learns(trained: Path, tmp_path: Path) -> None:
+    """A folder without a discriminator: the generator stays as it is until a new one has learned."""
+    bare = shutil.copytree(trained, tmp_path / "bare")
+    (bare / DISCRIMINATOR).unlink()
+    manifest = read_json(bare / "manifest.json")
+    del manifest["files"][DISCRIMINATOR]
+    write_json(bare / "manifest.json", manifest)
+    run = tmp_path / "waits"
+    options = ["--run.dir", str(run), "--generator.start", str(bare), *OPTIONS]
+    options += ["--generator.wait_images", "8"]
+    stop_half_way([*options, "--generator.images", "8"])
+    (state,) = (run / "generator/checkpoints").glob("state-*")
+    kept, before = load_state(state), read_start(bare)
+    assert kept["step"] == 2
+    for name in before.generator:
+        if name != "w_mean":
+            assert torch.equal(kept["generator"][name], before.generator[name]), name
+            assert torch.equal(kept["average"][name], before.average[name]), name
+    made = run_cli("generator", *options, "--generator.images", "8")
+    assert made.returncode == 0, made.stderr
+    assert "resumed at image 8" in made.stdout
+    figures = read_json(run / "generator/manifest.json")["figures"]
+    assert figures["images"] == 16 and figures["rates"]["wait_images"] == 8
+    after = read_start(run / "generator")
+    assert not torch.equal(after.generator["constant"], before.generator["constant"])
+
+
+def test_the_bundled_generator_has_its_discriminator() -> None:
+    start = read_start(ROOT / "assets/faces64/generator")
+    assert start.discriminator
+    assert (ROOT / "assets/faces64/generator" / DISCRIMINATOR).stat().st_size < 700_000
+    discriminator = Discriminator(start.network.channels)
+    discriminator.load_state_dict(start.discriminator)
+    generator = Generator(start.network)
+    generator.load_state_dict(start.average)
+    seed_everything(1)
+    drawn, _ = generator.synthesis(
+        generator.mapping(torch.randn(64, 128)), generator.random_noise(64)
+    )
+    rendered = render_faces(4_000_000_001, torch.arange(64), 64)[0].float() / 127.5 - 1
+    with torch.no_grad():
+        real, fake = discriminator(rendered), discriminator(drawn)
+    assert real.mean() > 1 and fake.mean() < -1
+    assert (real > 0).float().mean() > 0.75 and (fake < 0).float().mean() > 0.75
