@@ -82,6 +82,7 @@ COMMANDS = {
 # Options that are short for others.
 _SHORT = {
     r"^--generator(?==|$)": "--sources.generator",
+    r"^--photographs(?==|$)": "--sources.photographs",
     r"^--class(?==|$)": "--class_number",
     r"^--web$": "--export.web=true",
 }

@@ -13,17 +13,15 @@ from torch import Tensor
 from common.checkpoints import load_state, save_weights
 from common.errors import UserError
 from common.files import read_json, write_json
-from common.seeding import seed_everything
 from common.stage_folder import artifact_hash
-from datasets.faces import render_faces
 from teacher.generators.stylegan2.ada import augment
 from teacher.generators.stylegan2.discriminator import Discriminator
 from teacher.generators.stylegan2.files import DISCRIMINATOR, WEIGHTS
-from teacher.generators.stylegan2.network import Generator, GeneratorConfig
+from teacher.generators.stylegan2.network import GeneratorConfig
 from teacher.generators.stylegan2.options import GeneratorStage
 from teacher.generators.stylegan2.rules import Rates
 from teacher.generators.stylegan2.start import read_start
-from tests.conftest import ROOT, run_cli
+from tests.conftest import run_cli
 from tests.teacher.generators.stylegan2.foreign import (
     fake_nvidia,
     low_pass_filter,
@@ -261,22 +259,3 @@ def test_a_generator_waits_while_a_new_discriminator_learns(trained: Path, tmp_p
     assert figures["images"] == 16 and figures["rates"]["wait_images"] == 8
     after = read_start(run / "generator")
     assert not torch.equal(after.generator["constant"], before.generator["constant"])
-
-
-def test_the_bundled_generator_has_its_discriminator() -> None:
-    start = read_start(ROOT / "assets/faces64/generator")
-    assert start.discriminator
-    assert (ROOT / "assets/faces64/generator" / DISCRIMINATOR).stat().st_size < 700_000
-    discriminator = Discriminator(start.network.channels)
-    discriminator.load_state_dict(start.discriminator)
-    generator = Generator(start.network)
-    generator.load_state_dict(start.average)
-    seed_everything(1)
-    drawn, _ = generator.synthesis(
-        generator.mapping(torch.randn(64, 128)), generator.random_noise(64)
-    )
-    rendered = render_faces(4_000_000_001, torch.arange(64), 64)[0].float() / 127.5 - 1
-    with torch.no_grad():
-        real, fake = discriminator(rendered), discriminator(drawn)
-    assert real.mean() > 1 and fake.mean() < -1
-    assert (real > 0).float().mean() > 0.75 and (fake < 0).float().mean() > 0.75
