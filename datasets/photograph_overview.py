@@ -70,6 +70,11 @@ class Overview:
         self.small.append(torch.from_numpy(np.array(seen)).permute(2, 0, 1))
         self.hashes.append(imagehash.phash(image, hash_size=_HASH_SIDE).hash.ravel())
 
+    def tell(self, folder: Path, samples: Tensor | None) -> None:
+        """Write what `write` writes, and print what there is to say."""
+        for line in self.write(folder, samples):
+            print(f"photographs: {line}")
+
     def write(self, folder: Path, samples: Tensor | None) -> list[str]:
         """Write `photographs.json` and `photographs.png`.
 

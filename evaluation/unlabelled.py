@@ -64,7 +64,7 @@ def section(found: dict[str, Any], folder: StageFolder) -> dict[str, Any]:
     """The report's values for what `look` found: a table, and pictures by caption."""
     generator, labelled = folder.inputs["generator"], folder.inputs.get("pseudo_labels")
     places = {
-        "The photographs before training": generator / OVERVIEW,
+        "The photographs before training": folder.inputs["student"] / OVERVIEW,
         "The same samples as the generator learned, from above downwards": generator / GROWTH,
     }
     if labelled:

@@ -6,6 +6,7 @@ import torch
 from accelerate import PartialState
 
 from common.errors import UserError
+from common.files import read_fields
 from common.stage_folder import CONFIG, StageFolder
 from datasets.labels import LabelSet
 from evaluation.references import check_annotator
@@ -90,6 +91,8 @@ def check_compare(config: Config) -> None:
             "there is no test set: name sources.test_annotations or sources.test_sets, or raise "
             "compare.held_out_images or sources.kept_back."
         )
+    if config.sources.kept_back:
+        _check_kept_back(config)
     for name, path in config.sources.rivals.items():
         if name in OWN_ROWS:
             raise UserError(f"sources.rivals: {name} is a row of its own; choose another name.")
@@ -97,3 +100,21 @@ def check_compare(config: Config) -> None:
     settings = config.compare
     for network in filter(None, (settings.perceptual_network, settings.frozen_features.encoder)):
         load_maps(network, torch.device("cpu"))
+
+
+def _check_kept_back(config: Config) -> None:
+    """Nothing that is finished has learned from the photographs that are to be kept back."""
+    inputs, asked = resolve(config), config.sources.kept_back
+    for name in ("generator", "student"):
+        path = inputs[name].path / CONFIG
+        if not path.is_file():
+            continue
+        made = read_fields(path, {"config": object, "inputs": dict}, "make it anew")
+        if "photographs" not in made["inputs"] or not isinstance(made["config"], dict):
+            continue
+        kept = made["config"].get("kept_back", 0)
+        if not isinstance(kept, int) or kept < asked:
+            raise UserError(
+                f"sources.kept_back is {asked}, but {path.parent} has learned from all photographs but "
+                f"{kept}; lower sources.kept_back to that, or run `distill` with --run.overwrite true."
+            )

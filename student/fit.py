@@ -32,7 +32,7 @@ from student.base import Build, NetworkConfig, for_images_of
 from student.data import InMemory, OpenOnline, batches, split_validation
 from student.learner import StudentLearner
 from student.network import ARCHITECTURE, WEIGHTS, build_student, student_json
-from student.own_answer import Unlabelled, open_unlabelled
+from student.own_answer import Unlabelled, open_unlabelled, tell_of_photographs
 from student.progress import Progress
 from student.recipe import StudentAgain, StudentStage, StudentTraining, mixed_precision
 from student.rounds import judge, start_weights, warn_of_shrunk
@@ -70,6 +70,7 @@ def fit_student(
     unlabelled = open_unlabelled(
         recipe, validation[0], labels.ignore_index, folder.inputs.get("photographs"),
         folder.checkpoints / "photographs.bytes", config.kept_back,
+        partial(tell_of_photographs, folder.path, training),
     )  # fmt: skip
     if isinstance(config, StudentAgain):
         return _go_on(config, labels, training, validation, unlabelled, folder)

@@ -8,6 +8,7 @@ answer is bootstrapping (Reed et al., 2015).
 Shapes: B = batch, C = classes, H, W = pixels.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,14 @@ from common.answers import join_answers
 from common.seeding import step_seed
 from datasets import Dataset
 from datasets.faces import RenderedFaces
+from datasets.fetch import fetch
+from datasets.photograph_overview import Overview
 from datasets.photographs import Photographs
 from datasets.pseudo_labels import Labelled
 from datasets.transforms import Sample
 from student.recipe import OwnAnswer, StudentStage
+
+_MEAN_OF = 500  # labelled images whose mean shows how they frame a face
 
 
 class Unlabelled(Dataset[Any]):
@@ -55,6 +60,7 @@ def open_unlabelled(
     photographs: Path | None,
     packed: Path,
     kept_back: int = 0,
+    look: Callable[[Overview], None] | None = None,
 ) -> Unlabelled | None:
     """The images without masks that the recipe names; none for none.
 
@@ -64,6 +70,7 @@ def open_unlabelled(
         photographs: their folder or zip file.
         packed: file that keeps the cropped photographs.
         kept_back: number of the photographs that are passed over.
+        look: is shown the photographs when they have been read.
 
     Raises:
         UserError: the photographs cannot be read.
@@ -77,8 +84,14 @@ def open_unlabelled(
         )
     else:
         assert photographs is not None
-        images = Photographs(photographs, size, packed, kept_back).images
+        images = Photographs(photographs, size, packed, kept_back, look).images
     return Unlabelled(images, ignore_index, top_k)
+
+
+def tell_of_photographs(folder: Path, training: Dataset[Any], overview: Overview) -> None:
+    """Write and print what the photographs are, beside the images of the labelled items."""
+    some = range(min(_MEAN_OF, len(training)))  # type: ignore[arg-type]
+    overview.tell(folder, torch.stack([item.image for item in fetch(training, some)]))
 
 
 def with_own_answer(batch: Sample, own: Tensor, config: OwnAnswer, ignore_index: int) -> Sample:

@@ -1,6 +1,9 @@
 """What is bundled for a user's own photographs: a generator with its discriminator, and a teacher of it."""
 
+from pathlib import Path
+
 import torch
+from PIL import Image
 
 from common.checkpoints import load_weights
 from common.confusion import confusion_matrix, iou_figures
@@ -8,6 +11,8 @@ from common.stage_folder import artifact_hash, read_manifest
 from datasets.annotations import read_annotated
 from datasets.faces import render_faces
 from datasets.labels import LabelSet
+from datasets.portrait.world import STREET
+from datasets.sheets import to_array
 from teacher.fewshot import load_teacher
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import draw, latents_of_seed
@@ -15,7 +20,7 @@ from teacher.generators.stylegan2.discriminator import Discriminator
 from teacher.generators.stylegan2.files import DISCRIMINATOR
 from teacher.generators.stylegan2.start import read_start
 from teacher.predict import predict_samples
-from tests.conftest import LABELS, ROOT
+from tests.conftest import LABELS, ROOT, run_cli
 
 FACES = ROOT / "assets/faces64"
 GENERATOR, TEACHER = FACES / "generator", FACES / "teacher"
@@ -46,3 +51,37 @@ def test_the_discriminator_tells_rendered_faces_from_drawn_ones() -> None:
         fake, real = (discriminator(images.float() / 127.5 - 1) for images in (drawn, rendered))
     assert real.mean() > 1 and fake.mean() < -1
     assert (real > 0).float().mean() > 0.75 and (fake < 0).float().mean() > 0.75
+
+
+def test_from_photographs_to_a_report_without_a_mask(tmp_path: Path) -> None:
+    """The whole way that docs/your-own-photographs.md describes, cut short."""
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for i, face in enumerate(render_faces(1, torch.arange(44), 80, STREET)[0]):
+        Image.fromarray(to_array(face)).save(photographs / f"{i}.jpg")
+    config = ROOT / "configs/photographs.yaml"
+    made = run_cli(
+        "distill",
+        "--config",
+        config,
+        "--photographs",
+        photographs,
+        "--smoke",
+        "--run.dir",
+        tmp_path,
+    )
+    assert made.returncode == 0, made.stderr
+    assert "20 photographs of" in made.stdout and "24 kept back" in made.stdout
+    assert "24 photographs kept back, without masks" in made.stdout
+    for file in (
+        "student/photographs.png", "label/pseudo_labels.png", "compare/report.html",
+        "compare/kept_back.png", "export/student/student.onnx",
+    ):  # fmt: skip
+        assert (tmp_path / file).exists(), file
+    made = run_cli(
+        "compare", "--config", config, "--photographs", photographs, "--smoke", "--run.dir", tmp_path,
+        "--run.overwrite", "true", "--sources.kept_back", "30",
+    )  # fmt: skip
+    assert made.returncode == 2
+    assert "sources.kept_back is 30" in made.stderr and "all photographs but 24" in made.stderr
+    assert (tmp_path / "compare/report.html").exists()  # nothing that was made is lost

@@ -80,10 +80,12 @@ def test_a_run_without_a_mask(adapted: Path, chain: Chain, finished: Path) -> No
 def test_what_photographs_are_is_told_first(adapted: Path) -> None:
     told = (adapted / "stdout.txt").read_text()
     assert f"{COUNT - KEPT_BACK} photographs of" in told and f"{KEPT_BACK} kept back" in told
-    about = read_json(adapted / "generator/photographs.json")
-    assert about["count"] == COUNT - KEPT_BACK and "framing" in about
-    files = read_json(adapted / "generator/manifest.json")["files"]
-    assert "photographs.png" in files and "photographs.json" in files
+    for stage in ("generator", "student"):
+        about = read_json(adapted / stage / "photographs.json")
+        assert about["count"] == COUNT - KEPT_BACK and "framing" in about
+        assert (adapted / stage / "photographs.png").exists()
+        # They say nothing of the stage's result: its identity is without them.
+        assert "photographs.png" not in read_json(adapted / stage / "manifest.json")["files"]
 
 
 def test_the_report_of_a_run_without_a_mask(adapted: Path, labels: LabelSet) -> None:

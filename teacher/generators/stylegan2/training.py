@@ -20,7 +20,7 @@ from common.frechet import Embed
 from common.processors import native_precision
 from common.seeding import seed_everything
 from common.stage_folder import Result, StageFolder
-from datasets.photograph_overview import COUNTS, SHEET, Overview
+from datasets.photograph_overview import Overview
 from datasets.sheets import save_sheet
 from teacher.generators.sampling import draw, draw_sheet, latents_of_seed
 from teacher.generators.stylegan2.adversaries import Adversaries, rates_of
@@ -131,10 +131,8 @@ def _look(overview: Overview, folder: StageFolder, average: Generator | None) ->
     """Say what the photographs are, beside what the generator draws before it has seen them."""
     samples = None
     if average is not None:
-        latents = latents_of_seed(average, 0, 1.0)
-        samples = draw(average, latents, list(range(_MEAN_OF))).images
-    for line in overview.write(folder.path, samples):
-        PartialState().print(f"photographs: {line}")
+        samples = draw(average, latents_of_seed(average, 0, 1.0), range(_MEAN_OF)).images
+    overview.tell(folder.path, samples)
 
 
 def _write(adversaries: Adversaries, best: Best | None, folder: StageFolder) -> list[str]:
@@ -146,8 +144,6 @@ def _write(adversaries: Adversaries, best: Best | None, folder: StageFolder) -> 
         The names of the files.
     """
     average, seed, files = adversaries.average, adversaries.config.seed, [SAMPLES]
-    if "photographs" in folder.inputs:
-        files += [SHEET, COUNTS]
     if best:
         halves = {name: t.half() for name, t in average.state_dict().items()}
         save_weights(folder.path / LAST, halves)
