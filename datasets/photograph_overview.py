@@ -37,6 +37,7 @@ _ZOOMS = [math.exp(0.04 * n) for n in range(-13, 14)]
 _SHIFTS = [0.05 * n for n in range(-6, 7)]  # of the side
 _OTHER_ZOOM, _OTHER_PLACE = 1.2, 0.09
 _SHOWN = 8  # rows of the sheet
+_CHUNK = 4096  # photographs in floating point at a time
 
 
 @dataclass
@@ -151,16 +152,19 @@ def turned_ones(squares: Tensor) -> list[int]:
     count = len(squares)
     if count < _FEWEST:
         return []
-    turned = torch.stack([_cells(squares.rot90(quarter, (2, 3))) for quarter in range(4)])
+    turned = torch.stack(
+        [
+            torch.cat([_cells(some.rot90(quarter, (2, 3))) for some in squares.split(_CHUNK)])
+            for quarter in range(4)
+        ]
+    )
     score = torch.empty(count, 4)
     for half in (torch.arange(count) % 2 == rest for rest in (0, 1)):
         learned = turned[:, ~half].flatten(0, 1)
         truth = F.one_hot(torch.arange(4).repeat_interleave(int((~half).sum())), 4).float() - 0.25
         second = learned.T @ learned / len(learned) + _RIDGE * torch.eye(learned.shape[1])
         weights = torch.linalg.solve(second, learned.T @ truth / len(learned))
-        answers = (
-            turned[:, half] @ weights
-        )  # [4, N / 2, 4]: once more turned, the answer turns along
+        answers = turned[:, half] @ weights  # [4, N / 2, 4]; the answer turns with the image
         score[half] = torch.stack([answers[r].roll(-r, 1) for r in range(4)]).mean(0)
     return (score[:, 1:].amax(1) > score[:, 0] + _SURE).nonzero().flatten().tolist()
 
@@ -207,9 +211,12 @@ def framing(squares: Tensor, samples: Tensor) -> dict[str, float]:
 
 def _mean_luma(images: Tensor) -> Tensor:
     """Mean of the luma of uint8 [N, 3, R, R], each image standardised, [R, R]."""
-    luma = images.float().mean(1)
-    deviation, mean = torch.std_mean(luma, (1, 2), keepdim=True)
-    return ((luma - mean) / deviation.clamp_min(1e-6)).mean(0)
+    total = torch.zeros(images.shape[2:])
+    for some in images.split(_CHUNK):
+        luma = some.float().mean(1)
+        deviation, mean = torch.std_mean(luma, (1, 2), keepdim=True)
+        total += ((luma - mean) / deviation.clamp_min(1e-6)).sum(0)
+    return total / len(images)
 
 
 def _likeness(seen: Tensor, sample: Tensor, inside: Tensor) -> Tensor:
@@ -239,4 +246,4 @@ def _draw(squares: Tensor, samples: Tensor | None, kinds: dict[str, list[int]]) 
 
 
 def _mean(images: Tensor) -> ImageArray:
-    return to_array(images.float().mean(0).to(torch.uint8))
+    return to_array((images.sum(0) / len(images)).to(torch.uint8))

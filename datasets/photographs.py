@@ -121,7 +121,7 @@ def _pack(
                     continue
                 square = centre_square(image, size)
                 handle.write(square.numpy().tobytes())
-                overview.add(file.name, image.size, square)
+                overview.add(printable(file.name), image.size, square)
         for line in left_out(passed_over):
             print(line)
         count = len(overview.names)

@@ -72,8 +72,8 @@ class Sources:
     def __post_init__(self) -> None:
         if self.kept_back < 0 or (self.kept_back and not self.photographs):
             raise UserError(
-                f"sources.kept_back is {self.kept_back}: it is a number of sources.photographs; name them, "
-                "or set it to 0."
+                f"sources.kept_back is {self.kept_back}: so many photographs are kept back, and there are "
+                "none; name them, as in --photographs DIR, or set it to 0."
             )
         if self.student and not self.teacher:
             raise UserError(
