@@ -86,7 +86,8 @@ def recipe_of(student: StudentStage) -> StudentStage:
     return replace(
         student, source="faces", faces=default.faces, resolution=default.resolution,
         targets=default.targets, temperature=default.temperature,
-        own_answer=default.own_answer, batch_size=student.batch_size + student.own_answer.beside,
+        own_answer=default.own_answer, annotated_share=default.annotated_share,
+        batch_size=student.batch_size + student.own_answer.beside,
     )  # fmt: skip
 
 

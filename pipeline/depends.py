@@ -89,8 +89,16 @@ def _sees_photographs(config: Config) -> bool:
     return config.student.own_answer.unlabelled == "photographs"
 
 
+def _annotated(config: Config) -> float:
+    """Share of annotated samples among the student's labelled images; none where there are none."""
+    return config.student.annotated_share if config.sources.annotations else 0.0
+
+
 def student_config(config: Config) -> StudentTraining:
-    recipe, going_on = config.student, config.rounds.student
+    recipe, going_on = (
+        replace(config.student, annotated_share=_annotated(config)),
+        config.rounds.student,
+    )
     online = label_config(config) if recipe.source == "online" else None
     kept_back = config.sources.kept_back if _sees_photographs(config) else 0
     if not _later(config):
@@ -113,8 +121,9 @@ def student_inputs(config: Config) -> tuple[str, ...]:
         "student_before",
     )  # fmt: skip
     unlabelled = ("photographs",) if _sees_photographs(config) else ()
+    annotated = ("generator", *annotations(config)) if _annotated(config) else ()
     source = _STUDENT_INPUTS[config.student.source]
-    read = ("labels", *source, *unlabelled, *before(config, *judged))
+    read = ("labels", *source, *unlabelled, *annotated, *before(config, *judged))
     return tuple(dict.fromkeys(read))
 
 

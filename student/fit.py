@@ -28,6 +28,7 @@ from datasets.palette import Palette
 from datasets.pseudo_labels import PseudoLabels
 from datasets.sheets import batch_size_for
 from datasets.transforms import Augmented, Exact, Sample
+from student.annotated import with_annotated
 from student.base import Build, NetworkConfig, for_images_of
 from student.data import InMemory, OpenOnline, batches, split_validation
 from student.learner import StudentLearner
@@ -45,7 +46,8 @@ def fit_student(
 ) -> Result:
     """Run the stage: writes `student.safetensors`, `last.safetensors` and `student.json`.
 
-    Reads the inputs `labels` and, for that source, `pseudo_labels`.
+    Reads the inputs `labels` and, for that source, `pseudo_labels`; `photographs` and `annotations`, with
+    their `generator`, where the recipe asks for them.
 
     Args:
         open_online: opens the data set of the source `online` from `config.online` and the folder's inputs.
@@ -65,12 +67,13 @@ def fit_student(
             f"student.val_images is {recipe.val_images}; it must be below the {len(source)} images of the "
             "source."
         )
-    training, kept = split_validation(source, recipe.val_images)
+    part, kept = split_validation(source, recipe.val_images)
+    training = with_annotated(part, recipe.annotated_share, labels, folder)
     validation = InMemory(kept) if recipe.source == "online" else kept
     unlabelled = open_unlabelled(
         recipe, validation[0], labels.ignore_index, folder.inputs.get("photographs"),
         folder.checkpoints / "photographs.bytes", config.kept_back,
-        partial(tell_of_photographs, folder.path, training),
+        partial(tell_of_photographs, folder.path, part),
     )  # fmt: skip
     if isinstance(config, StudentAgain):
         return _go_on(config, labels, training, validation, unlabelled, folder)

@@ -75,6 +75,8 @@ class StudentStage:
         faces: number of rendered faces, where they are the source.
         resolution: side of the rendered faces in pixels, where they are the source.
         steps: optimiser steps.
+        annotated_share: samples of `sources.annotations`, with their masks, that come to the labelled ones,
+            as a share of these; without annotations it is 0.
         half_size_share: share of the steps, the first ones, that see images at half their size; such a step
             takes about a quarter of the time.
         batch_size: images per step over all processes.
@@ -108,6 +110,7 @@ class StudentStage:
     faces: int = 50_000
     resolution: int = 64
     steps: int = 1500
+    annotated_share: float = 0.0
     half_size_share: float = 0.0
     batch_size: int = 32
     learning_rate: float = 2e-3
@@ -132,6 +135,10 @@ class StudentStage:
             "student", self, "faces", "resolution", "steps", "batch_size", "val_images", "val_every",
             "grad_accumulation_steps",
         )  # fmt: skip
+        if not 0 <= self.annotated_share <= 1:
+            raise UserError(
+                f"student.annotated_share is {self.annotated_share}; it is a share, from 0 to 1."
+            )
         if not 0 <= self.half_size_share <= 1:
             raise UserError(
                 f"student.half_size_share is {self.half_size_share}; a share of the steps lies between 0 "
