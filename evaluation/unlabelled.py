@@ -17,11 +17,11 @@ from datasets.labels import LabelSet
 from datasets.photograph_overview import SHEET as OVERVIEW
 from datasets.photographs import read_kept_back
 from datasets.pseudo_labels import PseudoLabels
-from datasets.sheets import ImageArray, batch_size_for, grid, save_sheet, to_array
+from datasets.sheets import ImageArray, grid, save_sheet, to_array
 from evaluation.options import Look
 from evaluation.report_images import file_data_url, marked
 from evaluation.tables import Table
-from student.network import Predict
+from student.network import Predict, predict_all
 from teacher.generators.stylegan2.record import GROWTH
 from teacher.label import SHEET as LABELLED
 
@@ -45,9 +45,9 @@ def look(
         same class in the mirror image (or none).
     """
     images = read_kept_back(folder.inputs["photographs"], size, config.kept_back)
-    masks, contradicted = _predict(student, images), None
+    masks, contradicted = predict_all(student, images), None
     if config.mirror:
-        contradicted = masks != _predict(student, images.flip(-1)).flip(-1)
+        contradicted = masks != predict_all(student, images.flip(-1)).flip(-1)
     before = _shares_of_pseudo_labels(folder.inputs.get("pseudo_labels"), len(labels))
     now = _shares(masks, len(labels))
     save_sheet(_draw(images, masks, contradicted, labels), folder.path / KEPT_BACK)
@@ -63,8 +63,9 @@ def look(
 def section(found: dict[str, Any], folder: StageFolder) -> dict[str, Any]:
     """The report's values for what `look` found: a table, and pictures by caption."""
     generator, labelled = folder.inputs["generator"], folder.inputs.get("pseudo_labels")
+    seen = [folder.inputs["student"] / OVERVIEW, generator / OVERVIEW]  # whoever learned from them
     places = {
-        "The photographs before training": folder.inputs["student"] / OVERVIEW,
+        "The photographs before training": next(filter(Path.exists, seen), seen[0]),
         "The same samples as the generator learned, from above downwards": generator / GROWTH,
     }
     if labelled:
@@ -99,10 +100,6 @@ def shares_table(found: dict[str, Any]) -> Table:
     return Table(
         f"{found['images']} photographs kept back, without masks", ["", *names], rows, notes
     )
-
-
-def _predict(student: Predict, images: Tensor) -> Tensor:
-    return torch.cat([student(batch) for batch in images.split(batch_size_for(images))])
 
 
 def _shares(masks: Tensor, classes: int) -> list[float]:

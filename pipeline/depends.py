@@ -95,10 +95,8 @@ def _annotated(config: Config) -> float:
 
 
 def student_config(config: Config) -> StudentTraining:
-    recipe, going_on = (
-        replace(config.student, annotated_share=_annotated(config)),
-        config.rounds.student,
-    )
+    recipe = replace(config.student, annotated_share=_annotated(config))
+    going_on = config.rounds.student
     online = label_config(config) if recipe.source == "online" else None
     kept_back = config.sources.kept_back if _sees_photographs(config) else 0
     if not _later(config):

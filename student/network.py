@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.files import read_fields
 from common.options import read_options
 from datasets.labels import LabelSet
+from datasets.sheets import batch_size_for
 from student.base import NetworkConfig, SizedNetwork, Student
 from student.decoders import DECODERS
 from student.encoder import LOCAL
@@ -95,6 +96,11 @@ def predictor(network: nn.Module) -> Predict:
         return masks.cpu()
 
     return predict
+
+
+def predict_all(predict: Predict, images: Tensor) -> Tensor:
+    """Label maps [N, H, W] of images [N, 3, H, W], a batch at a time."""
+    return torch.cat([predict(batch) for batch in images.split(batch_size_for(images))])
 
 
 def load_probabilities(

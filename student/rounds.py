@@ -19,8 +19,7 @@ from datasets import Dataset
 from datasets.annotations import read_all_annotated
 from datasets.fetch import fetch
 from datasets.labels import LabelSet
-from datasets.sheets import batch_size_for
-from student.network import Predict, build_student, load_student, predictor
+from student.network import Predict, build_student, load_student, predict_all, predictor
 from student.recipe import StudentStage
 
 # Inputs: samples that people labelled; the last one that there is decides.
@@ -74,7 +73,7 @@ def judge(folder: StageFolder, labels: LabelSet, validation: Dataset[Any]) -> di
     }
     decisive = [*miou.values()][-1:]  # with nothing to judge by, the new one is taken
     images = torch.stack([item.image for item in fetch(validation, range(len(validation)))])  # type: ignore[arg-type]
-    old, new = (_predict(student, images) for student in students)
+    old, new = (predict_all(student, images) for student in students)
     shares = {
         name: [float((masks == number).float().mean()) for masks in (old, new)]
         for number, name in enumerate(labels.names)
@@ -93,13 +92,8 @@ def _miou(student: Predict, folder: StageFolder, name: str, labels: LabelSet) ->
     """mIoU of a student on the annotated samples that inputs of this name hold."""
     generator = artifact_hash(folder.inputs["generator"])
     samples, masks = read_all_annotated(folder.inputs, labels, generator, name)
-    matrix = confusion_matrix(masks, _predict(student, samples.images), len(labels))
+    matrix = confusion_matrix(masks, predict_all(student, samples.images), len(labels))
     return float(iou_figures(matrix, labels.names)["miou"])
-
-
-def _predict(student: Predict, images: Tensor) -> Tensor:
-    """Label maps [N, H, W] of images [N, 3, H, W]."""
-    return torch.cat([student(batch) for batch in images.split(batch_size_for(images))])
 
 
 def warn_of_shrunk(shares: Mapping[str, Sequence[float]], before: str) -> None:

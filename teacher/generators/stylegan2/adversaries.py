@@ -127,9 +127,8 @@ class Adversaries:
         While it learns alone nobody works against it: it is a classifier in training, which momentum helps.
         Its rate rises slowly, since the first steps of Adam are of full length.
         """
-        lazy = self.config.r1_every / (
-            self.config.r1_every + 1
-        )  # R1's updates are more steps of Adam
+        every = self.config.r1_every
+        lazy = every / (every + 1)  # R1's updates are more steps of Adam
         rate, betas = self.rates.discriminator_learning_rate, (0.0, 0.99)
         if step < self.waits:
             rate, betas = _ALONE_RATE * min(1.0, (step + 1) / _ALONE_WARMUP), (0.9, 0.999)

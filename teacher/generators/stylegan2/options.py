@@ -94,6 +94,10 @@ class GeneratorStage:
                 f"generator.style_mixing is {self.style_mixing} and generator.path_length_weight "
                 f"{self.path_length_weight}; the first is a probability, the second not below 0."
             )
+        if self.wait_images != "auto" and self.wait_images < 0:
+            raise UserError(
+                f"generator.wait_images is {self.wait_images}; it is a number of images, or auto."
+            )
         if self.images < self.batch_size:
             raise UserError(
                 f"generator.images is {self.images}, less than a batch ({self.batch_size}): say how many "

@@ -1,7 +1,6 @@
 """The real images that a generator learns from, and the distance of generated images to them."""
 
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from common.seeding import seed_everything
 from datasets import Dataset
 from datasets.batches import EndlessBatches
 from datasets.faces import RenderedFaces
-from datasets.photograph_overview import Overview
 from datasets.photographs import Photographs
 from teacher.generators.sampling import chunks, to_uint8
 from teacher.generators.stylegan2.network import Generator
@@ -25,25 +23,13 @@ class RealImages:
     """Photographs, shuffled anew in every epoch; or rendered faces, each of them only once.
 
     Args:
-        source: a folder or zip file of photographs; none for rendered faces.
+        photographs: at the size of the images; none for rendered faces.
         size: side R of the images.
         seed: seed of the order, or of the faces.
-        packed: file in which photographs are kept once they are cropped and resized.
-        kept_back: number of photographs that are passed over.
-        look: is shown the photographs when they have been read.
     """
 
-    def __init__(
-        self,
-        source: Path | None,
-        size: int,
-        seed: int,
-        packed: Path,
-        kept_back: int = 0,
-        look: Callable[[Overview], None] | None = None,
-    ) -> None:
-        self.seed, self.size = seed, size
-        self.photographs = Photographs(source, size, packed, kept_back, look) if source else None
+    def __init__(self, photographs: Photographs | None, size: int, seed: int) -> None:
+        self.photographs, self.size, self.seed = photographs, size, seed
 
     def batches(
         self, first: int, steps: int, batch_size: int, rank: int, ranks: int, workers: int

@@ -155,7 +155,7 @@ class Record:
     def _tell_time(self) -> None:
         """Say how long it will take, by the first steps; measuring and drawing come on top."""
         size = self.config.batch_size
-        left = self.config.images // size - self.first - _TIMED  # steps
+        left = self.config.images // size - self.first - _TIMED - 1  # steps
         minutes = (time.monotonic() - self.begun) / _TIMED * left / 60
         told = f"about {minutes:.0f} min" if minutes > 1 else "less than a minute"
         self.bar.write(f"generator: {left * size} images to go, {told} on this machine")

@@ -21,6 +21,7 @@ from common.processors import native_precision
 from common.seeding import seed_everything
 from common.stage_folder import Result, StageFolder
 from datasets.photograph_overview import Overview
+from datasets.photographs import Photographs
 from datasets.sheets import save_sheet
 from teacher.generators.sampling import draw, draw_sheet, latents_of_seed
 from teacher.generators.stylegan2.adversaries import Adversaries, rates_of
@@ -73,11 +74,12 @@ def train_generator(
         process.print(f"generator: resumed at image {first * config.batch_size}")
 
     # Real images.
-    photographs, packed = folder.inputs.get("photographs"), folder.checkpoints / "photographs.bytes"
-    images = RealImages(
-        photographs, config.network.resolution, config.seed, packed, training.kept_back,
-        partial(_look, folder=folder, average=adversaries.average if start else None),
-    )  # fmt: skip
+    side, photographs = config.network.resolution, None
+    if source := folder.inputs.get("photographs"):
+        look = partial(_look, folder=folder, average=adversaries.average if start else None)
+        packed = folder.checkpoints / "photographs.bytes"
+        photographs = Photographs(source, side, packed, training.kept_back, look)
+    images = RealImages(photographs, side, config.seed)
     loader = images.batches(first, steps, config.batch_size, rank, ranks, config.workers)
     flip = config.flip if photographs else None
     record = Record(config, folder, images, load_embedding, first)

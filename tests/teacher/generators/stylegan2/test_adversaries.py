@@ -93,3 +93,5 @@ def test_lengths_are_drawn_to_their_running_mean() -> None:
 def test_a_probability_above_one_is_refused() -> None:
     with pytest.raises(UserError, match=r"style_mixing is 1\.5"):
         adversaries(style_mixing=1.5)
+    with pytest.raises(UserError, match=r"wait_images is -1"):
+        adversaries(wait_images=-1)
