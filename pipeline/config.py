@@ -159,7 +159,9 @@ class Config:
 
     @property
     def compare_inputs(self) -> tuple[str, ...]:
-        """The stages that run for the comparison alone."""
+        """The stages that run for the comparison alone; none where there is nothing to compare on."""
+        if not self.has_test_set:
+            return ()
         encoder = self.inversion_encoder.images > 0 and self.compare.inversion_images > 0
         return (*self.references, *(("inversion_encoder",) if encoder else ()))
 

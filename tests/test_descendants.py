@@ -1,6 +1,7 @@
 """A generator that goes on from another one, and the teacher of that one, which goes along."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from common.stage_folder import artifact_hash
 from datasets.faces import render_faces
 from datasets.labels import LabelSet
 from datasets.portrait.world import STREET
+from evaluation.options import CompareStage
+from pipeline.config import Config, Sources
+from pipeline.depends import compare_inputs
 from tests.conftest import Chain, chain_config, draw_masks, made_once, run_cli
 
 COUNT, KEPT_BACK = 24, 6
@@ -105,6 +109,16 @@ def test_the_report_of_a_run_without_a_mask(adapted: Path, labels: LabelSet) -> 
     assert "Samples of the generator with the teacher" in report
     told = (adapted / "stdout.txt").read_text()
     assert f"{KEPT_BACK} photographs kept back, without masks" in told
+
+
+def test_nothing_is_trained_to_compare_with_where_there_is_no_test_set(tmp_path: Path) -> None:
+    """With annotations, but without a test set, the report looks at the photographs alone."""
+    sources = Sources(photographs=tmp_path, kept_back=3, annotations=tmp_path)
+    config = Config(sources=sources, compare=CompareStage(held_out_images=0))
+    assert "labels_alone" not in compare_inputs(config)
+    assert "photographs" in compare_inputs(config)
+    tested = replace(config, compare=CompareStage(held_out_images=5))
+    assert "labels_alone" in compare_inputs(tested)
 
 
 def test_photographs_are_kept_back_only_where_there_are_some(tmp_path: Path) -> None:
