@@ -5,10 +5,8 @@ import os
 import re
 import sys
 from argparse import SUPPRESS, Action, ArgumentError, RawDescriptionHelpFormatter
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,25 +17,16 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from common.errors import UserError
 from common.options import read_numbers
 from common.processors import use_threads
-from datasets.labels import LabelSet
 from pipeline.config import Config, smoke
 from pipeline.config_files import check_values, explain, read_config_files
-from pipeline.inputs import need, resolve
 from pipeline.precision import follow_launcher
 from pipeline.renamed import refuse_old_names
 from pipeline.rounds import IN_ROUNDS, Step, round_config, steps_of
 from pipeline.run import distill, print_plan, run_stage
 from pipeline.stages import STAGES
 from pipeline.study import run_study
-from student.network import load_maps, load_probabilities
+from pipeline.tools import TOOLS
 from student.recipe import launched_precision
-from teacher.annotate import AnnotateOptions, annotate
-from teacher.consensus import open_disagreement
-from teacher.generators.base import FeatureGenerator
-from teacher.generators.choosing import SampleScore
-from teacher.generators.convert import ConvertOptions, convert
-from teacher.generators.lineage import require_kin
-from teacher.generators.sample import SampleOptions, sample
 
 
 @dataclass(frozen=True)
@@ -57,27 +46,13 @@ class Command:
     own: type[Any] | None = None
 
 
-TOOLS = {
-    "convert": Command(
-        "Read a generator checkpoint of another system and write it as a generator folder.",
-        (), "--checkpoint data/ffhq256/generator.pkl --out data/ffhq256/generator", ConvertOptions,
-    ),
-    "sample": Command(
-        "Draw samples of a generator, to look at or to annotate.",
-        ("sources.generator", "sources.labels", "sources.teacher", "sources.student"),
-        "--generator assets/faces64/generator --count 300 --choose 3 --out data/samples",
-        SampleOptions,
-    ),
-    "annotate": Command(
-        "Bring samples, or photographs, and masks that people drew of them together.",
-        ("sources.generator", "sources.labels"),
-        "--samples data/samples --masks data/samples/masks --out data/annotated", AnnotateOptions,
-    ),
-}  # fmt: skip
 COMMANDS = {
     "distill": Command("Run all stages in order.", ("sources", *STAGES, "rounds")),
     **{name: Command(stage.help, stage.options) for name, stage in STAGES.items()},
-    **TOOLS,
+    **{
+        name: Command(tool.help, tool.options, tool.example, tool.own)
+        for name, tool in TOOLS.items()
+    },
 }
 # Options that are short for others.
 _SHORT = {
@@ -85,6 +60,7 @@ _SHORT = {
     r"^--photographs(?==|$)": "--sources.photographs",
     r"^--class(?==|$)": "--class_number",
     r"^--web$": "--export.web=true",
+    r"^--no-open$": "--open=false",
 }
 
 
@@ -189,30 +165,7 @@ def start_processes() -> str:
 
 def use_tool(name: str, config: Config, options: Any) -> None:
     """Run a command that is no stage."""
-    if name == "convert":
-        convert(options)
-        return
-    inputs = resolve(config)
-    generator, labels = (need(inputs, key).path for key in ("generator", "labels"))
-    if name == "sample":
-        sample(generator, options, _score(config) if options.choose_by == "disagreement" else None)
-    else:
-        annotate(generator, labels, options, load_maps)
-
-
-def _score(config: Config) -> Callable[[FeatureGenerator], SampleScore]:
-    """Opens what says how much the two models differ that the config goes on from."""
-    sources = config.sources
-    if not sources.teacher or not sources.student:
-        raise UserError(
-            "--choose_by disagreement compares two models: name finished folders by --sources.teacher and "
-            "--sources.student."
-        )
-    require_kin(sources.teacher, need(resolve(config), "generator").path)
-    labels = LabelSet.load(sources.labels)
-    return partial(
-        open_disagreement, sources.teacher, sources.student, labels, open_student=load_probabilities
-    )
+    TOOLS[name].run(config, options)
 
 
 def use_stages(command: str, config: Config, values: Namespace) -> None:

@@ -24,6 +24,7 @@ from datasets.sheets import ImageArray, grid, save_sheet, to_array
 ANNOTATIONS = "annotations"  # a stage's input; of several folders the others are annotations.2, ...
 INDEX = "samples.json"
 LATENTS = "latents.safetensors"
+STROKES = "strokes"  # in the origin of samples whose masks are partial
 
 
 @dataclass(frozen=True)
@@ -47,24 +48,37 @@ class Samples:
         return Samples({k: t[chosen] for k, t in self.latents.items()}, self.images[chosen])
 
 
+def image_path(folder: Path, number: int) -> Path:
+    """The image of a sample."""
+    return folder / "images" / f"{number:04d}.png"
+
+
+def mask_path(folder: Path, number: int) -> Path:
+    """The mask of an annotated sample."""
+    return folder / "masks" / f"{number:04d}.png"
+
+
 def write_samples(
-    folder: Path, samples: Samples, generator_hash: str, origin: dict[str, Any]
+    folder: Path, samples: Samples, generator_hash: str, origin: dict[str, Any], first: int = 0
 ) -> None:
     """Write samples for annotation.
 
     Args:
         origin: how they were drawn (seed, indices, truncation), for the record.
+        first: image that is written first; those before it are there already.
     """
-    for i, image in enumerate(samples.images):
-        path = folder / "images" / f"{i:04d}.png"
-        with atomic_write(path) as partial:
+    for i, image in enumerate(samples.images[first:], first):
+        with atomic_write(image_path(folder, i)) as partial:
             Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(partial, format="PNG")
     tensors = {name: _compact(latent.cpu()) for name, latent in samples.latents.items()}
     with atomic_write(folder / LATENTS) as partial:
         save_file(tensors, partial)
-    write_json(
-        folder / INDEX, {"generator": generator_hash, "count": len(samples), "origin": origin}
-    )
+    write_index(folder, len(samples), generator_hash, origin)
+
+
+def write_index(folder: Path, count: int, generator_hash: str, origin: dict[str, Any]) -> None:
+    """Write the index of samples, last of their files."""
+    write_json(folder / INDEX, {"generator": generator_hash, "count": count, "origin": origin})
 
 
 def _compact(latent: Tensor) -> Tensor:
@@ -81,7 +95,7 @@ def read_samples(folder: Path) -> tuple[Samples, dict[str, Any]]:
     Raises:
         UserError: a file is missing or damaged.
     """
-    index = _read_index(folder)
+    index = read_index(folder)
     try:
         tensors = load_file(folder / LATENTS)
     except (OSError, SafetensorError) as error:
@@ -93,7 +107,7 @@ def read_samples(folder: Path) -> tuple[Samples, dict[str, Any]]:
         raise UserError(
             f"{folder / LATENTS} holds no {wrong[0]} for each of {count} samples; draw the samples anew."
         )
-    arrays = [read_image(folder / "images" / f"{i:04d}.png") for i in range(count)]
+    arrays = [read_image(image_path(folder, i)) for i in range(count)]
     if len({array.shape for array in arrays}) > 1:
         raise UserError(
             f"{folder / 'images'} holds images of several sizes; draw the samples anew."
@@ -102,7 +116,7 @@ def read_samples(folder: Path) -> tuple[Samples, dict[str, Any]]:
     return Samples(latents, torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)), index
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path) -> dict[str, Any]:
     """The index of samples, checked.
 
     Raises:
@@ -134,12 +148,23 @@ def read_annotated(folder: Path, labels: LabelSet, generator_hash: str) -> tuple
             f"{folder} was drawn from another generator (hash {index['generator'][:12]}, now "
             f"{generator_hash[:12]}): use that one, or draw and annotate new samples."
         )
-    size = samples.images.shape[2:]
+    size, is_partial = samples.images.shape[2:], STROKES in index["origin"]
     masks = [
-        read_mask(folder / "masks" / f"{i:04d}.png", labels, size, is_ours=True)
+        read_mask(mask_path(folder, i), labels, size, is_ours=True, is_partial=is_partial)
         for i in range(len(samples))
     ]
-    return samples, torch.from_numpy(np.stack(masks))
+    read = torch.from_numpy(np.stack(masks))
+    _require_two_classes(folder, read, labels)
+    return samples, read
+
+
+def _require_two_classes(folder: Path, masks: Tensor, labels: LabelSet) -> None:
+    """Raises UserError where all masks of a folder together show one class: nothing is told from it."""
+    found = [labels.names[i] for i in masks.unique().tolist() if i != labels.ignore_index]
+    if len(found) < 2:
+        raise UserError(
+            f"the masks in {folder} show {', '.join(found) or 'no class'} alone; draw a second class."
+        )
 
 
 def read_all_annotated(
@@ -155,10 +180,13 @@ def read_all_annotated(
     """
     names = annotation_names(inputs, name)
     read = [read_annotated(inputs[one], labels, generator_hash) for one in names]
-    samples = [some for some, _ in read]
-    latents = {k: torch.cat([some.latents[k] for some in samples]) for k in samples[0].latents}
-    images = torch.cat([some.images for some in samples])
-    return Samples(latents, images), torch.cat([masks for _, masks in read])
+    return join_samples([some for some, _ in read]), torch.cat([masks for _, masks in read])
+
+
+def join_samples(parts: Sequence[Samples]) -> Samples:
+    """Samples of one generator, one part after another."""
+    latents = {k: torch.cat([some.latents[k] for some in parts]) for k in parts[0].latents}
+    return Samples(latents, torch.cat([some.images for some in parts]))
 
 
 def annotation_names(inputs: Iterable[str], name: str = ANNOTATIONS) -> list[str]:
@@ -168,7 +196,7 @@ def annotation_names(inputs: Iterable[str], name: str = ANNOTATIONS) -> list[str
 
 def count_samples(folder: Path) -> int:
     """How many samples a folder holds."""
-    return int(_read_index(folder)["count"])
+    return int(read_index(folder)["count"])
 
 
 def choose_shots(count: int, shots: int, seed: int | None) -> list[int]:
@@ -209,8 +237,14 @@ def write_annotated(
     """
     write_samples(folder, samples, generator_hash, origin)
     for i, mask in enumerate(masks):
-        write_mask(folder / "masks" / f"{i:04d}.png", mask, labels)
+        write_mask(mask_path(folder, i), mask, labels)
+    return write_report(folder, samples, masks, labels)
 
+
+def write_report(
+    folder: Path, samples: Samples, masks: list[Mask], labels: LabelSet
+) -> dict[str, Any]:
+    """Write a sheet of masks laid over their samples, and what the masks hold, see `write_annotated`."""
     counts = np.stack([np.bincount(mask.flatten(), minlength=256) for mask in masks])
     classes = {
         name: {"pixels": int(counts[:, i].sum()), "samples": int((counts[:, i] > 0).sum())}

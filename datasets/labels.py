@@ -177,6 +177,7 @@ def read_mask(
     size: Sequence[int] | None,
     palette: Palette = "auto",
     is_ours: bool = False,
+    is_partial: bool = False,
 ) -> Mask:
     """Read a PNG of class indices or of the label set's colours, [H, W], and check it.
 
@@ -184,6 +185,7 @@ def read_mask(
         size: height and width of its image; none where they may differ.
         palette: what a palette image means, as `read_indices` explains.
         is_ours: a mask of an annotated folder.
+        is_partial: a mask of strokes, which may show one class and ignore all other pixels.
 
     Raises:
         UserError: the mask is missing, of another size, has indices outside the label set, or has only one
@@ -194,7 +196,7 @@ def read_mask(
     source = f"mask {path}"
     image = open_mask(read_file(path), source)
     mask = read_indices(image, labels.classes, palette, source, is_ours)
-    check_mask(mask, path, labels, size or mask.shape)
+    check_mask(mask, path, labels, size or mask.shape, is_partial)
     return mask
 
 
@@ -211,12 +213,15 @@ def check_size(shape: Sequence[int], source: object, size: Sequence[int]) -> Non
         )
 
 
-def check_mask(mask: Mask, source: object, labels: LabelSet, size: Sequence[int]) -> None:
+def check_mask(
+    mask: Mask, source: object, labels: LabelSet, size: Sequence[int], is_partial: bool = False
+) -> None:
     """Check a mask [H, W] against its image and the label set.
 
     Args:
         source: where it comes from, for the error text.
         size: height and width of its image.
+        is_partial: whether one class beside pixels that are ignored is enough.
 
     Raises:
         UserError: it is of another size, has indices outside the label set, or has only one class, beside
@@ -231,6 +236,8 @@ def check_mask(mask: Mask, source: object, labels: LabelSet, size: Sequence[int]
             f"(and {labels.ignore_index} for ignored pixels)."
         )
     own = [labels.names[i] for i in found if i != labels.ignore_index]
+    if own and is_partial:
+        return
     if len(own) == 1 and len(found) > 1:
         raise UserError(
             f"mask {source} shows {own[0]} alone, and all other pixels are ignored "

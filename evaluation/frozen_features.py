@@ -18,8 +18,9 @@ from common.seeding import seed_everything
 from datasets.labels import LabelSet
 from student.network import Predict
 from teacher.fewshot import FewShotCNN
-from teacher.fit import Shot, TeacherStage, train_epoch
+from teacher.fit import TeacherStage, train_epoch
 from teacher.generators.image_distance import FeatureMaps
+from teacher.shots import Shot
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """Stage `teacher`: fit FewShotCNN to a handful of annotated samples."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
-from torch import Tensor
 from tqdm import tqdm
 
 from common.checkpoints import Checkpoints, save_weights
@@ -17,20 +17,16 @@ from common.losses import cross_entropy, dice
 from common.options import require_counts
 from common.seeding import seed_everything
 from common.stage_folder import Result, StageFolder, artifact_hash
-from datasets.annotations import Samples, choose_shots, read_all_annotated, read_annotated
+from datasets.annotations import choose_shots, read_all_annotated, read_annotated
 from datasets.labels import LabelSet
 from datasets.sheets import save_sheet
 from teacher.fewshot import ARCHITECTURE, WEIGHTS, FewShotCNN, FewShotConfig, architecture_of
-from teacher.generators.base import (
-    FeatureGenerator,
-    Latents,
-    channels_of,
-    to_device,
-    with_fresh_noise,
-)
+from teacher.generators.base import FeatureGenerator, channels_of
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import feature_stds
+from teacher.partial import answered_shots, is_partial, tell_pixels
 from teacher.predict import Annotated, evaluate_teacher, show_teacher
+from teacher.shots import Shot, whole_masks
 
 SHEET = "predictions.png"
 
@@ -43,7 +39,8 @@ class TeacherStage:
         network: architecture of the teacher.
         shots: number of annotated samples to learn from; 0 for all.
         shots_seed: seed of a random choice of these samples; none for the first ones.
-        epochs: passes over the annotated samples; one step per sample.
+        epochs: passes over the annotated samples, one step per sample; where masks are partial, an epoch
+            has five steps.
         learning_rate: Adam's learning rate, divided by ten after `lr_decay_epoch` epochs.
         lr_decay_epoch: epoch after which the learning rate is divided by ten.
         weight_decay: Adam's weight decay.
@@ -54,6 +51,8 @@ class TeacherStage:
         grad_clip_norm: largest norm of a step's gradient, 0 for none. A step sees one sample, and a single
             outlier can undo what was learned.
         fresh_noise: draw new noise inputs at every step: the same face with other details.
+        answered_samples: where masks are partial, number of fresh samples that are learned as well, with
+            the answers of an ensemble that learned the masks before.
         style_mixing_from: side in pixels of the first layers that take the code of a random other sample in
             half of the steps: the same shape in other colours. 0 for none.
         val_every: epochs between two evaluations on the annotated test samples or, where there are none, on
@@ -74,6 +73,7 @@ class TeacherStage:
     grad_clip_norm: float = 1.0
     fresh_noise: bool = False
     style_mixing_from: int = 0
+    answered_samples: int = 200
     val_every: int = 10
     seed: int = 0
 
@@ -101,20 +101,6 @@ class Task(NamedTuple):
     kind: str
 
 
-class Shot(NamedTuple):
-    """What a step learns from.
-
-    Attributes:
-        features: a sample's feature maps [1, C, r, r].
-        mask: its classes, uint8 [1, S, S].
-        weight: of its pixels [1, S, S]; none where all count alike.
-    """
-
-    features: Sequence[Tensor]
-    mask: Tensor
-    weight: Tensor | None = None
-
-
 def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     """Run the stage: writes `teacher.safetensors`, `teacher.json` and `predictions.png`.
 
@@ -132,11 +118,11 @@ def fit_teacher(config: TeacherStage, folder: StageFolder) -> Result:
     if config.standardise:
         network.standardise(feature_stds(generator, config.seed))
 
-    def shots() -> Iterator[Shot]:
-        for i in torch.randperm(len(training.samples)).tolist():
-            features = training_features(generator, training.samples.take([i]), config)
-            yield Shot(features, training.masks[[i]])
-
+    if is_partial(training.masks, labels.ignore_index):
+        print(f"teacher: learns from {tell_pixels(training.masks, labels)}")
+        shots = answered_shots(generator, training, labels, config)
+    else:
+        shots = partial(whole_masks, generator, training, config)
     figures = train_teacher(config, task, network, shots, folder)
     return write_teacher(folder, task, network, {task.kind: figures})
 
@@ -264,35 +250,3 @@ def clip_members(teacher: FewShotCNN, largest: float) -> None:
     share = (largest / norms.clamp_min(1e-12)).clamp_max(1)
     for gradient in gradients:
         gradient *= share[:, None]
-
-
-@torch.no_grad()
-def training_features(
-    generator: FeatureGenerator, samples: Samples, config: TeacherStage
-) -> list[Tensor]:
-    """Feature maps of annotated samples, varied in ways that leave their masks true."""
-    latents = to_device(samples.latents, generator.device)
-    if config.fresh_noise:
-        latents = with_fresh_noise(latents)
-    if config.style_mixing_from:
-        latents = _with_mixed_styles(generator, latents, config.style_mixing_from)
-    return generator.synthesise(latents)[1]
-
-
-def _with_mixed_styles(generator: FeatureGenerator, latents: Latents, side: int) -> Latents:
-    """The same samples where layers from `side` px on have, in half of the calls, a random other code.
-
-    Raises:
-        UserError: the generator takes one code for all layers.
-    """
-    if not generator.layer_sides:
-        raise UserError(
-            "teacher.style_mixing_from needs a generator whose layers have codes of their own, which this "
-            "one has not; set it to 0."
-        )
-    code, device = latents[generator.code], generator.device
-    z = torch.randn(len(code), generator.z_size, device=device)
-    other = generator.latents(generator.inputs_of_z(z), 1.0)[generator.code]
-    fine = torch.tensor([s >= side for s in generator.layer_sides], device=device)
-    mixed = fine[None, :, None] & (torch.rand(()) < 0.5)
-    return latents | {generator.code: torch.where(mixed, other, code)}

@@ -16,17 +16,12 @@ from common.errors import UserError
 from common.stage_folder import Result, StageFolder
 from teacher.consensus import Consensus, OpenStudent, Together, open_together
 from teacher.fewshot import FewShotCNN, load_teacher
-from teacher.fit import (
-    Shot,
-    TeacherStage,
-    open_task,
-    train_teacher,
-    training_features,
-    write_teacher,
-)
+from teacher.fit import Task, TeacherStage, open_task, train_teacher, write_teacher
 from teacher.generators.base import FeatureGenerator
 from teacher.generators.sampling import feature_stds, to_uint8
+from teacher.partial import fill_in, is_partial
 from teacher.predict import evaluate_teacher
+from teacher.shots import Shot, training_features
 
 _EPOCH = 50  # steps
 _DECAY = 0.7  # share of the steps after which the learning rate is divided by ten
@@ -115,11 +110,7 @@ def fit_teacher_again(
         drawn = torch.rand(_EPOCH) < relearning.mask_share
         for is_mask in drawn.tolist():
             if is_mask:
-                i = int(torch.randint(len(task.training.samples), ()))
-                features = training_features(
-                    generator, task.training.samples.take([i]), config.recipe
-                )
-                yield Shot(features, task.training.masks[[i]])
+                yield _annotated_shot(task, recipe, before)
             else:
                 yield _answered_shot(generator, before, together, config.truncation)
 
@@ -134,6 +125,17 @@ def fit_teacher_again(
         )
     best, best_figures = (network, learned) if taken else (before, figures)
     return write_teacher(folder, task, best, {task.kind: best_figures, "taken": taken})
+
+
+@torch.no_grad()
+def _annotated_shot(task: Task, recipe: TeacherStage, teacher: FewShotCNN) -> Shot:
+    """A random annotated sample and its mask; the teacher fills in what a partial one leaves open."""
+    i, ignore = int(torch.randint(len(task.training.samples), ())), task.labels.ignore_index
+    features = training_features(task.generator, task.training.samples.take([i]), recipe)
+    mask = task.training.masks[[i]]
+    if not is_partial(mask, ignore):
+        return Shot(features, mask)
+    return Shot(features, *fill_in(mask, teacher.probabilities(features), ignore))
 
 
 @torch.no_grad()

@@ -96,7 +96,7 @@ def _what_to_draw(
 ) -> tuple[LatentSource, list[int], dict[str, Any]]:
     """Where latents come from, the numbers to ask for, and how that was said, for the record."""
     origin: dict[str, Any] = {"truncation": options.truncation}
-    _check_class(options.class_number, class_count(generator))
+    check_class(options.class_number, class_count(generator))
     if options.class_number is not None:
         origin |= {"class": options.class_number}
     number = None if options.class_number == "all" else options.class_number
@@ -113,8 +113,15 @@ def _what_to_draw(
     return latents_of_z(generator, z, options.truncation, number), list(range(len(z))), origin
 
 
-def _check_class(number: int | Literal["all"] | None, count: int) -> None:
-    """Raises UserError where a class is missing, or is none of the generator's."""
+def check_class(number: int | Literal["all"] | None, count: int) -> None:
+    """Check the class that is asked for.
+
+    Args:
+        count: number of the generator's classes; 0 for one that has none.
+
+    Raises:
+        UserError: a class is missing, or is none of the generator's.
+    """
     if not count and number is not None:
         raise UserError(
             f"--class {number}: this generator has no classes to choose from; leave it out."

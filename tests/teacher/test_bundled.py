@@ -6,11 +6,12 @@ from common.stage_folder import artifact_hash
 from datasets.annotations import read_annotated
 from datasets.labels import LabelSet
 from teacher.fewshot import FewShotCNN, FewShotConfig
-from teacher.fit import TeacherStage, training_features
+from teacher.fit import TeacherStage
 from teacher.generators.base import channels_of
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import to_uint8
 from teacher.predict import Annotated, evaluate_teacher
+from teacher.shots import training_features
 from tests.conftest import ROOT
 
 ASSETS = ROOT / "assets/faces64"

@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 
 from teacher.fewshot import FewShotCNN, FewShotConfig
-from teacher.fit import Shot, TeacherStage, clip_members, train_epoch
+from teacher.fit import TeacherStage, clip_members, train_epoch
+from teacher.shots import Shot
 
 FEATURES = {"4.0": 6, "8.0": 5}
 CONFIG = FewShotConfig(widths=(8, 6, 4, 4), members=3)

@@ -1,0 +1,108 @@
+"""Teachers from partial masks: a few pixels of many samples have a class, as strokes leave them.
+
+A network that sees one sample a step, of which perhaps one class is known, forgets all others. So an
+ensemble of pixels learns first: it sees the known pixels of all samples at once (`stroke_learner.py`). The
+teacher then learns whole masks of these samples and of fresh ones: known classes and, elsewhere, the
+ensemble's answers as far as it is sure.
+
+Shapes: N = samples, R = side of the image.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.annotations import join_samples
+from datasets.labels import LabelSet
+from teacher.generators.base import FeatureGenerator
+from teacher.generators.sampling import draw, feature_stds, features_of, latents_of_seed
+from teacher.packing import Packing
+from teacher.predict import Annotated
+from teacher.shots import Shot, Variation, training_features
+from teacher.stroke_learner import StrokeLearner
+
+_KNOWN = 0.5  # masks of which fewer pixels have a class are partial
+_LEARNER_STEPS = 600
+_EPOCH = 5  # steps
+_WEIGHT = 0.5  # of an answer that is certain, beside a known class
+_SEED = 1 << 41  # of the fresh samples
+
+
+class PartialRecipe(Variation, Protocol):
+    """What of `TeacherStage` matters here."""
+
+    @property
+    def answered_samples(self) -> int:
+        """Fresh samples that are learned as well."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the ensemble."""
+
+
+def is_partial(masks: Tensor, ignore_index: int) -> bool:
+    """Whether most pixels of masks [N, R, R] have no class."""
+    return bool((masks != ignore_index).float().mean() < _KNOWN)
+
+
+def tell_pixels(masks: Tensor, labels: LabelSet) -> str:
+    """How many pixels of each class partial masks [N, R, R] have, in a sentence."""
+    counts = torch.bincount(masks.flatten(), minlength=256).tolist()
+    each = ", ".join(f"{name} {count}" for name, count in zip(labels.names, counts, strict=False))
+    known = (masks != labels.ignore_index).float().mean().item()
+    return f"{len(masks)} samples with a class on {known:.1%} of their pixels: {each}."
+
+
+def fill_in(mask: Tensor, answer: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """A whole mask from a partial one, and what its pixels count.
+
+    Args:
+        mask: uint8 [N, R, R].
+        answer: probabilities [N, C, R, R] where it has no class.
+
+    Returns:
+        uint8 and float32 [N, R, R].
+    """
+    sure, classes = answer.max(1)
+    known = (mask != ignore_index).to(answer.device)
+    filled = torch.where(known, mask.to(answer.device), classes.to(torch.uint8))
+    return filled, torch.where(known, 1.0, _WEIGHT * sure.square())
+
+
+def answered_shots(
+    generator: FeatureGenerator, training: Annotated, labels: LabelSet, recipe: PartialRecipe
+) -> Callable[[], Iterator[Shot]]:
+    """Lets an ensemble learn partial masks; gives the shots of an epoch, whole masks, when called."""
+    fresh = draw(generator, latents_of_seed(generator, _SEED, 1.0), range(recipe.answered_samples))
+    nobody = torch.full((len(fresh), *training.masks.shape[1:]), labels.ignore_index)
+    samples = join_samples([training.samples, fresh])
+    masks = torch.cat([training.masks, nobody.to(torch.uint8)])
+
+    stds = [std.to(generator.device) for std in feature_stds(generator, recipe.seed)]
+    packing, size = Packing(stds, [None] * len(stds)), generator.resolution
+    learner = StrokeLearner(
+        packing.channels, len(labels), size, labels.ignore_index, seed=recipe.seed
+    )
+
+    def pack(i: int) -> list[Tensor]:
+        return packing.pack(features_of(generator, samples.take([i]).latents))
+
+    for i in tqdm(range(len(samples)), desc="known pixels", leave=False):
+        features = pack(i)
+        learner.see(i, features, masks[i].numpy())
+        learner.offer(features)
+    learner.learn(_LEARNER_STEPS)
+    answered = tqdm(range(len(samples)), desc="answers", leave=False)
+    filled = [
+        fill_in(masks[[i]], learner.probabilities(pack(i)), labels.ignore_index) for i in answered
+    ]
+
+    def shots() -> Iterator[Shot]:
+        for i in torch.randint(len(samples), (_EPOCH,)).tolist():
+            features = training_features(generator, samples.take([i]), recipe)
+            yield Shot(features, *filled[i])
+
+    return shots

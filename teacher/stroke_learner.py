@@ -1,0 +1,228 @@
+"""A small ensemble that answers while a person draws: for each pixel alone, from its features.
+
+Every member is a network of three layers on the hypercolumn of one pixel, as DatasetGAN's (Zhang et al.,
+2021). It sees only pixels with a stroke, a few thousand, so that it learns in tenths of a second; the
+first layer acts on each feature map at its own size, so that an answer takes as long. Members differ by
+their weights at first and by what each sample counts for them (Bayesian bootstrap, Rubin, 1981); where
+they disagree, they are in doubt.
+
+Shapes: K = members, H = hidden channels, C = classes, R = side of the image, P = pixels, D = features of a
+pixel, r = side of a feature map.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datasets.labels import Mask
+from teacher.fewshot import uncertainty
+from teacher.packing import at_pixels
+
+_MEMBERS, _HIDDEN, _SLOPE = 6, 24, 0.2
+_LEARNING_RATE, _WEIGHT_DECAY, _DROPOUT, _BATCH = 3e-3, 1e-4, 0.3, 256
+_RARE = 0.75  # a class of n pixels counts as n ** (1 - _RARE)
+_OFFERED, _GROUPS = 100, 5  # pixels of a sample without a class; samples of which a step sees these
+_ALONE = 100  # first steps, on pixels with a class alone
+_LARGEST_ANSWER = 256  # px; a larger image's answer is made at this size and enlarged
+
+
+class Answer(NamedTuple):
+    """What the ensemble makes of a sample.
+
+    Attributes:
+        classes: uint8 [R, R].
+        doubt: from 0, all members agree, to 1, they are split in two halves or worse; [R, R].
+    """
+
+    classes: Mask
+    doubt: npt.NDArray[np.float32]
+
+
+class PixelEnsemble(nn.Module):
+    """Hypercolumns of pixels, or the maps that they come from -> logits of every member.
+
+    Args:
+        channels: of each feature map.
+        classes: C.
+    """
+
+    def __init__(self, channels: Sequence[int], classes: int) -> None:
+        super().__init__()
+        self.channels = list(channels)
+        depth, width = sum(channels), _MEMBERS * _HIDDEN
+        self.first = nn.Parameter(torch.randn(depth, width) * depth**-0.5)
+        self.first_bias = nn.Parameter(torch.zeros(width))
+        self.second = nn.Parameter(torch.randn(_MEMBERS, _HIDDEN, _HIDDEN) * (2 / _HIDDEN) ** 0.5)
+        self.second_bias = nn.Parameter(torch.zeros(_MEMBERS, 1, _HIDDEN))
+        self.last = nn.Parameter(torch.zeros(_MEMBERS, _HIDDEN, classes))
+        self.last_bias = nn.Parameter(torch.zeros(_MEMBERS, 1, classes))
+
+    def of_pixels(self, columns: Tensor) -> Tensor:
+        """[P, D] -> [K, P, C]."""
+        return self._rest(torch.addmm(self.first_bias, columns, self.first))
+
+    def of_maps(self, pack: Sequence[Tensor], side: int) -> Tensor:
+        """Maps [1, C, r, r] -> [K, side * side, C]: the same function of every pixel's hypercolumn."""
+        total = self.first_bias[:, None, None].expand(-1, side, side)
+        parts = zip(pack, self.first.split(self.channels), strict=True)
+        for own, group in groupby(
+            parts, lambda part: part[0].shape[-1]
+        ):  # maps of one size at once
+            maps, weights = zip(*group, strict=True)
+            x = torch.cat([f[0] for f in maps]).float().flatten(1)  # [C, r r]
+            hidden = (torch.cat(weights).t() @ x).unflatten(1, (own, own))
+            if own != side:
+                hidden = F.interpolate(hidden[None], (side, side), mode="bilinear")[0]
+            total = total + hidden
+        return self._rest(total.flatten(1).t())
+
+    def _rest(self, hidden: Tensor) -> Tensor:
+        x = F.leaky_relu(hidden, _SLOPE).unflatten(1, (_MEMBERS, _HIDDEN)).transpose(0, 1)
+        x = F.leaky_relu(torch.baddbmm(self.second_bias, x, self.second), _SLOPE)
+        return torch.baddbmm(self.last_bias, x, self.last)
+
+
+class _Seen(NamedTuple):
+    """Labelled pixels of a sample: columns [P, D], classes [P], what each counts for members [K, P]."""
+
+    columns: Tensor
+    classes: Tensor
+    counts: Tensor
+
+
+class StrokeLearner:
+    """The ensemble, the pixels that it learns from, and its optimiser.
+
+    Args:
+        channels: of each feature map of a pack.
+        classes: C.
+        side: R.
+        nothing: value of the pixels without a class.
+        seed: of all that is random.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], classes: int, side: int, nothing: int, seed: int = 0
+    ) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.network = PixelEnsemble(channels, classes)
+        self.classes, self.side, self._nothing, self._seed = classes, side, nothing, seed
+        self._random = torch.Generator().manual_seed(seed)
+        self._optimiser = torch.optim.Adam(
+            self.network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY
+        )
+        self._seen: dict[int, _Seen] = {}
+        self._offered: list[Tensor] = []
+        self._steps = 0
+
+    @property
+    def knows_nothing(self) -> bool:
+        """Whether no pixel has a class."""
+        return not self._seen
+
+    def see(self, sample: int, pack: Sequence[Tensor], mask: Mask) -> None:
+        """Learn from this mask of a sample from now on.
+
+        Args:
+            pack: the sample's features.
+            mask: [R, R], `nothing` where there is no class.
+        """
+        pixels = torch.from_numpy(np.flatnonzero(mask.reshape(-1) != self._nothing))
+        if not len(pixels):
+            self._seen.pop(sample, None)
+            return
+        classes = torch.from_numpy(mask.reshape(-1)).long()[pixels]
+        state = torch.Generator().manual_seed(self._seed * 1_000_003 + sample)
+        # A sample's pixels of one class count as one thing: they are alike.
+        counts = torch.empty(_MEMBERS, self.classes).exponential_(generator=state)[:, classes]
+        self._seen[sample] = _Seen(at_pixels(pack, pixels, self.side), classes, counts)
+
+    def offer(self, pack: Sequence[Tensor]) -> None:
+        """Learn also from some pixels of this sample without a class, by what all members answer together.
+
+        Args:
+            pack: the sample's features.
+        """
+        pixels = torch.randint(self.side**2, (_OFFERED,), generator=self._random)
+        self._offered.append(at_pixels(pack, pixels, self.side).half())
+
+    def learn(self, steps: int) -> float:
+        """Take so many steps; gives the loss of the last one on pixels with a class."""
+        columns, classes = (torch.cat([s[i] for s in self._seen.values()]) for i in (0, 1))
+        counts = torch.cat([s.counts for s in self._seen.values()], 1)
+        found = torch.bincount(classes, minlength=self.classes).clamp_min(1).float()
+        weights = counts * (found**-_RARE)[classes]  # a few pixels of a small part matter
+        loss = torch.zeros(())
+        for _ in range(steps):
+            chosen = torch.randint(
+                len(classes), (min(_BATCH, len(classes)),), generator=self._random
+            )
+            logits = self.network.of_pixels(self._dropped(columns[chosen]))
+            loss = _loss(logits, classes[chosen], weights[:, chosen])
+            learn_own = self._steps >= _ALONE and self._offered
+            whole = loss + self._loss_of_own_answers() if learn_own else loss
+            self._optimiser.zero_grad()
+            whole.backward()
+            self._optimiser.step()
+            self._steps += 1
+        return float(loss.detach()) / _MEMBERS
+
+    def _loss_of_own_answers(self) -> Tensor:
+        """Every member learns what all answer together, as far as they are sure."""
+        groups = torch.randint(len(self._offered), (_GROUPS,), generator=self._random)
+        columns = torch.cat([self._offered[i] for i in groups.tolist()]).float()
+        with torch.no_grad():
+            sure, classes = self.network.of_pixels(columns).softmax(2).mean(0).max(1)
+        logits = self.network.of_pixels(self._dropped(columns))
+        return _loss(logits, classes, sure.square().expand(_MEMBERS, -1))
+
+    def _dropped(self, columns: Tensor) -> Tensor:
+        """Columns without a random share of their numbers."""
+        keep = torch.rand(columns.shape, generator=self._random) >= _DROPOUT
+        return columns * keep / (1 - _DROPOUT)
+
+    @torch.no_grad()
+    def probabilities(self, pack: Sequence[Tensor]) -> Tensor:
+        """The mean of the members' probabilities for a sample, by its features: [1, C, R, R]."""
+        return self._at_full_size(self._members(pack).mean(1))
+
+    @torch.no_grad()
+    def answer(self, pack: Sequence[Tensor]) -> Answer:
+        """What it makes of a sample by its features."""
+        members = self._members(pack)
+        doubt = uncertainty(members)[None] / math.log(2)
+        mean, doubt = self._at_full_size(members.mean(1)), self._at_full_size(doubt)
+        classes = mean[0].argmax(0).to(torch.uint8).numpy()
+        return Answer(classes, doubt[0, 0].clamp(0, 1).numpy())
+
+    def _members(self, pack: Sequence[Tensor]) -> Tensor:
+        """The probabilities of every member, [1, K, C, side, side]; the side is R unless R is large."""
+        side = min(self.side, _LARGEST_ANSWER)
+        members = self.network.of_maps(pack, side).softmax(2)
+        return members.transpose(1, 2).unflatten(2, (side, side))[None]
+
+    def _at_full_size(self, maps: Tensor) -> Tensor:
+        if maps.shape[-1] == self.side:
+            return maps
+        return F.interpolate(maps, (self.side, self.side), mode="bilinear")
+
+
+def _loss(logits: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
+    """Each member's weighted mean cross-entropy, summed: it learns as if it were alone.
+
+    Args:
+        logits: [K, P, C].
+        classes: [P].
+        weights: [K, P].
+    """
+    target = classes.repeat(_MEMBERS)
+    wrong = F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(_MEMBERS, -1)
+    return ((wrong * weights).sum(1) / weights.sum(1)).sum()
