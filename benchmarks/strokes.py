@@ -154,7 +154,7 @@ class Person:
         answers = {n: self.learner.answer(pack) for n, pack in enumerate(self.candidates.packs)}
         doubts = {n: doubt_of(answer, self.strokes_of_class) for n, answer in answers.items()}
         recent = {sample, *self.order[-6:]}
-        chosen = most_worth(doubts, self.candidates.codes, self.order, recent)
+        chosen = most_worth(doubts, self.candidates.profiles, self.order, recent)
         assert chosen is not None
         return chosen
 
@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON of all rows")
     parser.add_argument("--annotator", type=Path, default=ROOT / "runs/annotator/student")
     parser.add_argument(
-        "--policies", nargs="*", default=["next 4", "next 1", "random 4", "choose 4"]
+        "--policies", nargs="*", default=["next 8", "random 8", "choose 8", "next 1"]
     )
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--at", nargs="*", type=int, default=[15, 30, 60, 100, 200])

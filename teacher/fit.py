@@ -215,8 +215,8 @@ def train_epoch(
     losses = []
     for features, mask, weight in shots:
         target = mask.long().to(teacher.first.weight.device)
-        if weight is None:
-            weight = torch.ones_like(target, dtype=torch.float32)
+        ones = torch.ones_like(target, dtype=torch.float32)
+        weight = ones if weight is None else weight.to(target.device)
         if torch.rand(()) < config.flip:
             features = [f.flip(-1) for f in features]
             target, weight = target.flip(-1), weight.flip(-1)

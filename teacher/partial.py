@@ -25,8 +25,11 @@ from teacher.shots import Shot, Variation, training_features
 from teacher.stroke_learner import StrokeLearner
 
 _KNOWN = 0.5  # masks of which fewer pixels have a class are partial
-_LEARNER_STEPS = 600
+# Steps of the ensemble: after each sample, of all of them together at most, and when it has seen all.
+_STEPS_EACH, _STEPS_OF_ALL, _STEPS_AFTER = 120, 4000, 200
+_MEMBERS = 12  # of the ensemble
 _EPOCH = 5  # steps
+_ANNOTATED = 0.5  # share of the steps that learn an annotated sample
 _WEIGHT = 0.5  # of an answer that is certain, beside a known class
 _SEED = 1 << 41  # of the fresh samples
 
@@ -84,24 +87,28 @@ def answered_shots(
     stds = [std.to(generator.device) for std in feature_stds(generator, recipe.seed)]
     packing, size = Packing(stds, [None] * len(stds)), generator.resolution
     learner = StrokeLearner(
-        packing.channels, len(labels), size, labels.ignore_index, seed=recipe.seed
+        packing.channels, len(labels), size, labels.ignore_index, recipe.seed, _MEMBERS
     )
 
     def pack(i: int) -> list[Tensor]:
         return packing.pack(features_of(generator, samples.take([i]).latents))
 
-    for i in tqdm(range(len(samples)), desc="known pixels", leave=False):
-        features = pack(i)
-        learner.see(i, features, masks[i].numpy())
-        learner.offer(features)
-    learner.learn(_LEARNER_STEPS)
+    for i in tqdm(range(len(samples)), desc="features", leave=False):
+        learner.offer(pack(i))
+    # One sample after the other, as they were drawn: all at once end in worse answers.
+    count = len(training.samples)
+    for i in tqdm(range(count), desc="known pixels", leave=False):
+        learner.see(i, pack(i), masks[i].numpy())
+        learner.learn(min(_STEPS_EACH, _STEPS_OF_ALL // count + 1))
+    learner.finish(_STEPS_AFTER)
     answered = tqdm(range(len(samples)), desc="answers", leave=False)
     filled = [
         fill_in(masks[[i]], learner.probabilities(pack(i)), labels.ignore_index) for i in answered
     ]
 
     def shots() -> Iterator[Shot]:
-        for i in torch.randint(len(samples), (_EPOCH,)).tolist():
+        every, annotated = torch.randint(len(samples), (_EPOCH,)), torch.randint(count, (_EPOCH,))
+        for i in torch.where(torch.rand(_EPOCH) < _ANNOTATED, annotated, every).tolist():
             features = training_features(generator, samples.take([i]), recipe)
             yield Shot(features, *filled[i])
 

@@ -25,11 +25,12 @@ from datasets.labels import Mask
 from teacher.fewshot import uncertainty
 from teacher.packing import at_pixels
 
-_MEMBERS, _HIDDEN, _SLOPE = 6, 24, 0.2
+_HIDDEN, _SLOPE = 24, 0.2
 _LEARNING_RATE, _WEIGHT_DECAY, _DROPOUT, _BATCH = 3e-3, 1e-4, 0.3, 256
 _RARE = 0.75  # a class of n pixels counts as n ** (1 - _RARE)
 _OFFERED, _GROUPS = 100, 5  # pixels of a sample without a class; samples of which a step sees these
 _ALONE = 100  # first steps, on pixels with a class alone
+_AVERAGED = 10  # steps between two weights of which the mean is taken
 _LARGEST_ANSWER = 256  # px; a larger image's answer is made at this size and enlarged
 
 
@@ -51,18 +52,19 @@ class PixelEnsemble(nn.Module):
     Args:
         channels: of each feature map.
         classes: C.
+        members: K.
     """
 
-    def __init__(self, channels: Sequence[int], classes: int) -> None:
+    def __init__(self, channels: Sequence[int], classes: int, members: int) -> None:
         super().__init__()
-        self.channels = list(channels)
-        depth, width = sum(channels), _MEMBERS * _HIDDEN
+        self.channels, self.members = list(channels), members
+        depth, width = sum(channels), members * _HIDDEN
         self.first = nn.Parameter(torch.randn(depth, width) * depth**-0.5)
         self.first_bias = nn.Parameter(torch.zeros(width))
-        self.second = nn.Parameter(torch.randn(_MEMBERS, _HIDDEN, _HIDDEN) * (2 / _HIDDEN) ** 0.5)
-        self.second_bias = nn.Parameter(torch.zeros(_MEMBERS, 1, _HIDDEN))
-        self.last = nn.Parameter(torch.zeros(_MEMBERS, _HIDDEN, classes))
-        self.last_bias = nn.Parameter(torch.zeros(_MEMBERS, 1, classes))
+        self.second = nn.Parameter(torch.randn(members, _HIDDEN, _HIDDEN) * (2 / _HIDDEN) ** 0.5)
+        self.second_bias = nn.Parameter(torch.zeros(members, 1, _HIDDEN))
+        self.last = nn.Parameter(torch.zeros(members, _HIDDEN, classes))
+        self.last_bias = nn.Parameter(torch.zeros(members, 1, classes))
 
     def of_pixels(self, columns: Tensor) -> Tensor:
         """[P, D] -> [K, P, C]."""
@@ -84,7 +86,7 @@ class PixelEnsemble(nn.Module):
         return self._rest(total.flatten(1).t())
 
     def _rest(self, hidden: Tensor) -> Tensor:
-        x = F.leaky_relu(hidden, _SLOPE).unflatten(1, (_MEMBERS, _HIDDEN)).transpose(0, 1)
+        x = F.leaky_relu(hidden, _SLOPE).unflatten(1, (self.members, _HIDDEN)).transpose(0, 1)
         x = F.leaky_relu(torch.baddbmm(self.second_bias, x, self.second), _SLOPE)
         return torch.baddbmm(self.last_bias, x, self.last)
 
@@ -106,14 +108,21 @@ class StrokeLearner:
         side: R.
         nothing: value of the pixels without a class.
         seed: of all that is random.
+        members: K.
     """
 
     def __init__(
-        self, channels: Sequence[int], classes: int, side: int, nothing: int, seed: int = 0
+        self,
+        channels: Sequence[int],
+        classes: int,
+        side: int,
+        nothing: int,
+        seed: int = 0,
+        members: int = 6,
     ) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.network = PixelEnsemble(channels, classes)
+            self.network = PixelEnsemble(channels, classes, members)
         self.classes, self.side, self._nothing, self._seed = classes, side, nothing, seed
         self._random = torch.Generator().manual_seed(seed)
         self._optimiser = torch.optim.Adam(
@@ -142,7 +151,9 @@ class StrokeLearner:
         classes = torch.from_numpy(mask.reshape(-1)).long()[pixels]
         state = torch.Generator().manual_seed(self._seed * 1_000_003 + sample)
         # A sample's pixels of one class count as one thing: they are alike.
-        counts = torch.empty(_MEMBERS, self.classes).exponential_(generator=state)[:, classes]
+        counts = torch.empty(self.network.members, self.classes).exponential_(generator=state)[
+            :, classes
+        ]
         self._seen[sample] = _Seen(at_pixels(pack, pixels, self.side), classes, counts)
 
     def offer(self, pack: Sequence[Tensor]) -> None:
@@ -173,7 +184,23 @@ class StrokeLearner:
             whole.backward()
             self._optimiser.step()
             self._steps += 1
-        return float(loss.detach()) / _MEMBERS
+        return float(loss.detach()) / self.network.members
+
+    def finish(self, steps: int) -> None:
+        """Take so many steps more and keep the mean of the weights on the way.
+
+        Stochastic weight averaging (Izmailov et al., 2018): the steps' noise is gone.
+        """
+        parameters = list(self.network.parameters())
+        means = [torch.zeros_like(p) for p in parameters]
+        rounds = max(1, steps // _AVERAGED)
+        for _ in range(rounds):
+            self.learn(_AVERAGED)
+            for mean, parameter in zip(means, parameters, strict=True):
+                mean += parameter.detach() / rounds
+        with torch.no_grad():
+            for mean, parameter in zip(means, parameters, strict=True):
+                parameter.copy_(mean)
 
     def _loss_of_own_answers(self) -> Tensor:
         """Every member learns what all answer together, as far as they are sure."""
@@ -182,7 +209,7 @@ class StrokeLearner:
         with torch.no_grad():
             sure, classes = self.network.of_pixels(columns).softmax(2).mean(0).max(1)
         logits = self.network.of_pixels(self._dropped(columns))
-        return _loss(logits, classes, sure.square().expand(_MEMBERS, -1))
+        return _loss(logits, classes, sure.square().expand(len(logits), -1))
 
     def _dropped(self, columns: Tensor) -> Tensor:
         """Columns without a random share of their numbers."""
@@ -223,6 +250,6 @@ def _loss(logits: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
         classes: [P].
         weights: [K, P].
     """
-    target = classes.repeat(_MEMBERS)
-    wrong = F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(_MEMBERS, -1)
+    target = classes.repeat(len(logits))
+    wrong = F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(len(logits), -1)
     return ((wrong * weights).sum(1) / weights.sum(1)).sum()

@@ -159,12 +159,13 @@ class Answers:
     def is_settled(self) -> bool:
         """Whether all strokes are learned and written and all answers are the last ones."""
         with self._awake:
-            return not (self._changed or self._unseen or self._unsaved or self._is_busy())
+            return not (self._changed or self._unsaved or self._is_busy())
 
     def _is_busy(self) -> bool:
         candidates = self._candidates
         unfinished = candidates.ready < candidates.count or self._steps_left > 0
-        return unfinished or bool(self._stale(range(candidates.ready)))
+        waiting = self._unseen or (self._unsaved and not self._failed)
+        return unfinished or bool(waiting or self._stale(range(candidates.ready)))
 
     def _stale(self, samples: Sequence[int]) -> list[int]:
         """Those of some samples that are drawn and whose answer is older than what was learned."""

@@ -1,6 +1,6 @@
 """The samples that a person may draw on: their images and features, made one after another.
 
-Shapes: N = samples, R = side of the image, D = length of a code.
+Shapes: N = samples, R = side of the image.
 """
 
 import os
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from datasets.annotations import Samples
-from teacher.generators.base import FeatureGenerator, code_vectors, to_device
+from teacher.generators.base import FeatureGenerator, to_device
 from teacher.generators.sampling import LatentSource, sample_batch_size, to_uint8
 from teacher.packing import Packing, plan_packing
+from teacher.page.choice import profile_of
 
 _PLANNED_FROM = 8  # samples from which the packing of the features is found
 
@@ -30,7 +31,7 @@ class Candidates:
     Attributes:
         images: of the samples that came so far, uint8 [3, R, R] each.
         packs: their features, see `Packing`.
-        codes: a vector [D] each, by which samples are told to be near or far.
+        profiles: a vector each, by which samples are told to be near or far.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Candidates:
         self.packing = self._plan(memory)
         self.images: list[Tensor] = []
         self.packs: list[list[Tensor]] = []
-        self.codes: list[Tensor] = []
+        self.profiles: list[Tensor] = []
 
     @torch.no_grad()
     def _plan(self, memory: int) -> Packing:
@@ -65,8 +66,9 @@ class Candidates:
         drawn, features = self.generator.synthesise(latents)
         packed = self.packing.pack(features)
         self.images += to_uint8(drawn).cpu()
-        self.codes += code_vectors(self.generator, latents).cpu()
-        self.packs += [[m[i : i + 1].clone() for m in packed] for i in range(len(numbers))]
+        packs = [[m[i : i + 1].clone() for m in packed] for i in range(len(numbers))]
+        self.profiles += map(profile_of, packs)
+        self.packs += packs
 
     def samples(self, numbers: Sequence[int]) -> Samples:
         """Some of them with the latents that make their features again."""

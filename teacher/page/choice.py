@@ -1,14 +1,25 @@
-"""Which sample is most worth the next stroke."""
+"""Which sample is most worth the next strokes.
+
+Shapes: N = samples, D = length of a profile.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from teacher.stroke_learner import Answer
 
 _SHARE = 0.1  # of a sample's pixels, those in most doubt
+_SIDE = 4  # of the grid on which a profile sees the features
+
+
+def profile_of(pack: Sequence[Tensor]) -> Tensor:
+    """What a sample looks like at large, as a vector [D]: its features on a coarse grid."""
+    coarse = [F.adaptive_avg_pool2d(f.float(), _SIDE).flatten() for f in pack]
+    return torch.cat(coarse).half()
 
 
 def doubt_of(answer: Answer, strokes: Sequence[int]) -> float:
@@ -25,24 +36,30 @@ def doubt_of(answer: Answer, strokes: Sequence[int]) -> float:
 
 def most_worth(
     doubts: Mapping[int, float],
-    codes: Sequence[Tensor],
+    profiles: Sequence[Tensor],
     drawn: Collection[int],
     but: Collection[int],
 ) -> int | None:
-    """The sample of most doubt that is also far, in the latent space, from those with strokes.
+    """The sample with most doubt around it that no sample with strokes is near to.
+
+    A sample of much doubt alone is an odd one, from which little is learned of others. So each sample's
+    doubt counts for all that would be nearer to it than what was drawn (facility location).
 
     Args:
         doubts: of the samples to choose from.
-        codes: a vector of every sample.
+        profiles: a vector [D] of every sample.
         drawn: samples with strokes.
         but: samples that are not wanted; none is chosen where no other is left.
     """
-    numbers = [n for n in doubts if n not in but]
+    numbers = [n for n in doubts if n not in but and n not in drawn]
     if not numbers:
         return None
-    doubt = torch.tensor([doubts[n] for n in numbers])
+    every = torch.stack([profiles[n] for n in doubts]).float()
+    doubt = torch.tensor(list(doubts.values()))
+    near = torch.cdist(torch.stack([profiles[n] for n in numbers]).float(), every)
+    covered = near.amax()
     if drawn:
-        every = torch.stack(list(codes)).float()
-        every = (every - every.mean(0)) / every.std(0, correction=0).clamp_min(1e-6)
-        doubt = doubt * torch.cdist(every[numbers], every[sorted(drawn)]).amin(1)
-    return numbers[int(doubt.argmax())]
+        there = torch.stack([profiles[n] for n in sorted(drawn)]).float()
+        covered = torch.cdist(there, every).amin(0)
+    gain = ((covered - near).clamp_min(0) * doubt).sum(1)
+    return numbers[int(gain.argmax())]

@@ -44,7 +44,7 @@ def draw_strokes(path: Path, label_file: Path, options: DrawOptions) -> None:
     source, count, origin = _what_to_draw_on(generator, source_hash, options)
     head = {"generator": source_hash, "classes": list(labels.names), "samples": origin}
     side, memory = generator.resolution, options.memory and int(options.memory * _GIB)
-    with Journal(options.out, head, side, len(labels)) as journal:
+    with Journal(options.out, head, count, side, len(labels)) as journal:
         candidates = Candidates(generator, source, count, memory or None)
         output = AnnotatedFolder(options.out / FOLDER, labels, candidates, source_hash, origin)
         session = Session(candidates, journal, output, labels)

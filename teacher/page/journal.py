@@ -69,11 +69,14 @@ class Journal:
         count: how much was done so far: strokes, undo and redo.
     """
 
-    def __init__(self, folder: Path, head: Mapping[str, Any], side: int, classes: int) -> None:
+    def __init__(
+        self, folder: Path, head: Mapping[str, Any], samples: int, side: int, classes: int
+    ) -> None:
         """Open or begin the file.
 
         Args:
             head: what samples and classes the strokes are of.
+            samples: number of samples.
             side: R, side of the images.
             classes: number of classes.
 
@@ -81,7 +84,8 @@ class Journal:
             UserError: another process has it open, it was begun for other samples or classes, or it is
                 damaged.
         """
-        self._path, self._side, self._classes = folder / FILE, side, classes
+        self._path, self._samples = folder / FILE, samples
+        self._side, self._classes = side, classes
         self.drawings: dict[int, Drawing] = defaultdict(Drawing)
         self.count = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +178,7 @@ class Journal:
 
     def _read(self, values: dict[str, Any]) -> tuple[int, Stroke | str]:
         sample, told = values.get("sample"), values.get("do")
-        if type(sample) is not int or sample < 0:
+        if type(sample) is not int or not 0 <= sample < self._samples:
             raise UserError("it names no sample.")
         if told in ("undo", "redo"):
             return sample, told

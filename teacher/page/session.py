@@ -158,11 +158,11 @@ class Session:
             drawn = {n for n, drawing in self._journal.drawings.items() if drawing.done}
             recent = set(self._recent)
         doubts = self._doubts()
-        chosen = most_worth(doubts, self._candidates.codes, drawn & set(doubts), recent)
+        chosen = most_worth(doubts, self._candidates.profiles, drawn & set(doubts), recent)
         if chosen is not None:
             return {
                 "sample": chosen,
-                "why": f"doubt {doubts[chosen]:.2f}, unlike the samples with strokes",
+                "why": f"doubt {doubts[chosen]:.2f}; many like it have no strokes",
             }
         fresh = (n for n in range(self._candidates.ready) if n not in drawn | recent)
         following = (sample + 1) % max(1, self._candidates.ready)

@@ -78,7 +78,7 @@ def serve(
     """Open the strokes of a folder and serve their page, until the block ends."""
     generator = load_generator(chain.generator, torch.device("cpu"))
     source = latents_of_seed(generator, 5, 1.0)
-    with Journal(folder, HEAD, SIZE, len(labels)) as journal:
+    with Journal(folder, HEAD, COUNT, SIZE, len(labels)) as journal:
         candidates = Candidates(generator, source, COUNT, None)
         output = AnnotatedFolder(folder / FOLDER, labels, candidates, "hash", {})
         session = Session(candidates, journal, output, labels)
@@ -111,6 +111,6 @@ def saved_mask(folder: Path, labels: LabelSet, sample: int) -> Mask:
     copy = folder.with_name(f"{folder.name} copy")
     copy.mkdir(exist_ok=True)
     (copy / "strokes.jsonl").write_bytes((folder / "strokes.jsonl").read_bytes())
-    with Journal(copy, HEAD, SIZE, len(labels)) as journal:
+    with Journal(copy, HEAD, COUNT, SIZE, len(labels)) as journal:
         drawing = journal.drawings.get(sample)
         return np.full((SIZE, SIZE), 255, np.uint8) if drawing is None else drawing.mask(SIZE)

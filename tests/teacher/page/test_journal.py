@@ -18,7 +18,7 @@ from teacher.page.journal import FILE, Journal, NotSaved
 from teacher.page.strokes import NOTHING, Stroke, read_stroke
 from tests.conftest import ROOT
 
-SIDE, CLASSES = 16, 8
+SAMPLES, SIDE, CLASSES = 10, 16, 8
 HEAD = {"generator": "abc", "classes": ["a", "b"]}
 
 # A process that draws until somebody ends it, and says each stroke that was taken.
@@ -28,7 +28,7 @@ from pathlib import Path
 from teacher.page.journal import Journal
 from teacher.page.strokes import read_stroke
 line = {{"kind": "line", "class": 1, "size": 1, "points": [[1, 1], [9, 5]]}}
-with Journal(Path(sys.argv[1]), {HEAD}, {SIDE}, {CLASSES}) as journal:
+with Journal(Path(sys.argv[1]), {HEAD}, {SAMPLES}, {SIDE}, {CLASSES}) as journal:
     for number in range(10**9):
         journal.add(number % 3, read_stroke(line, {SIDE}, {CLASSES}))
         print(number, flush=True)
@@ -36,7 +36,7 @@ with Journal(Path(sys.argv[1]), {HEAD}, {SIDE}, {CLASSES}) as journal:
 
 
 def opened(folder: Path, head: dict[str, Any] = HEAD) -> Journal:
-    return Journal(folder, head, SIDE, CLASSES)
+    return Journal(folder, head, SAMPLES, SIDE, CLASSES)
 
 
 def stroke(row: int, label: int = 1) -> Stroke:
