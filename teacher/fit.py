@@ -78,7 +78,7 @@ class TeacherStage:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_counts("teacher", self, "epochs", "val_every")
+        require_counts("teacher", self, "epochs", "val_every", "answered_samples")
 
 
 class Task(NamedTuple):

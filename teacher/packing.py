@@ -1,8 +1,8 @@
-"""Features of the candidates: for every sample all feature maps in one small pack, kept in memory.
+"""Features of many samples in little memory: for every sample all feature maps in one small pack.
 
-Where memory allows, a pack holds the feature maps as they are, in half precision. Where it does not,
-their channels are projected onto fewer ones, the map's main directions (principal components), as many
-for each map as its share of the memory allows.
+A pack holds the feature maps as they are, in half precision. Where these are more than memory allows, or so
+many that learning from them would take long, their channels are projected onto fewer ones, the map's main
+directions (principal components).
 
 Shapes: C = channels of a map, r = its side, R = side of the image, P = pixels.
 """
@@ -14,10 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from teacher.generators.base import FeatureMap
+from teacher.generators.base import FeatureGenerator, FeatureMap
+from teacher.generators.sampling import LatentSource
 
 _HALF = 2  # bytes
+_PLANNED_BY = 8  # samples of which the main directions are found
 _FEWEST = 4  # channels that a projected map keeps at least
+_WIDEST = 1024  # channels of all maps together that a person need not wait for
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,9 @@ class Packing:
         kept, every = sum(self.channels), sum(len(scale) for scale in self.scales)
         if kept == every:
             return f"All {every} feature channels are kept, in half precision."
-        return f"The features are too large for the memory: {every} channels are projected onto {kept}."
+        return (
+            f"{every} feature channels are projected onto {kept}, which are kept in half precision."
+        )
 
     def pack(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Feature maps [N, C, r, r] -> what is kept of them, half precision, on the CPU."""
@@ -62,7 +67,7 @@ class Packing:
 def plan_packing(
     features: Sequence[Tensor], maps: Mapping[str, FeatureMap], samples: int, memory: int
 ) -> Packing:
-    """How the maps of so many samples fit into the memory.
+    """How the maps of so many samples fit into the memory, and are narrow enough to learn from quickly.
 
     Args:
         features: maps [N, C, r, r] of the first samples, of which the main directions are found.
@@ -70,12 +75,8 @@ def plan_packing(
         memory: bytes for all packs.
     """
     scales = [f.float().std((0, 2, 3)).clamp_min(1e-6) for f in features]
-    sizes = [channels * side**2 for channels, side in maps.values()]
-    share = memory / (samples * _HALF * sum(sizes))
-    if share >= 1:
-        return Packing(scales, [None] * len(scales))
-    # Small maps are kept whole as long as they take less than their part.
-    kept = _fair_channels(maps, memory // (samples * _HALF))
+    narrow = _fair([channels for channels, _ in maps.values()], [1] * len(maps), _WIDEST)
+    kept = _fair(narrow, [side**2 for _, side in maps.values()], memory // (samples * _HALF))
     bases = [
         None if count == len(scale) else _main_directions(feature, scale, count)
         for feature, scale, count in zip(features, scales, kept, strict=True)
@@ -83,15 +84,35 @@ def plan_packing(
     return Packing(scales, bases)
 
 
-def _fair_channels(maps: Mapping[str, FeatureMap], floats: int) -> list[int]:
-    """Channels of each map, so that a sample's maps have so many numbers and none more than its part."""
-    kept = [0] * len(maps)
-    left, open_maps = floats, len(maps)
-    for i, (channels, side) in sorted(
-        enumerate(maps.values()), key=lambda m: m[1][0] * m[1][1] ** 2
-    ):
-        kept[i] = max(min(channels, _FEWEST), min(channels, left // open_maps // side**2))
-        left, open_maps = max(0, left - kept[i] * side**2), open_maps - 1
+@torch.no_grad()
+def packing_of(
+    generator: FeatureGenerator, source: LatentSource, samples: int, memory: int = 2**62
+) -> Packing:
+    """How the maps of a generator's samples are packed, by its first few.
+
+    Args:
+        source: gives the samples' latents.
+        samples: number of samples.
+        memory: bytes for all packs.
+    """
+    parts = [generator.synthesise(source([n]))[1] for n in range(min(_PLANNED_BY, samples))]
+    first = [torch.cat(maps) for maps in zip(*parts, strict=True)]
+    return plan_packing(first, generator.features, samples, memory)
+
+
+def _fair(channels: Sequence[int], costs: Sequence[int], total: int) -> list[int]:
+    """Channels that each map keeps: all where that costs less than its part of the total, else its part.
+
+    Args:
+        channels: of each map.
+        costs: of a channel of each map.
+    """
+    kept, left = [0] * len(channels), total
+    cheapest = sorted(range(len(channels)), key=lambda i: channels[i] * costs[i])
+    for done, i in enumerate(cheapest):
+        part = left // (len(channels) - done) // costs[i]
+        kept[i] = min(channels[i], max(_FEWEST, part))
+        left = max(0, left - kept[i] * costs[i])
     return kept
 
 

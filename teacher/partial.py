@@ -18,8 +18,8 @@ from tqdm import tqdm
 from datasets.annotations import join_samples
 from datasets.labels import LabelSet
 from teacher.generators.base import FeatureGenerator
-from teacher.generators.sampling import draw, feature_stds, features_of, latents_of_seed
-from teacher.packing import Packing
+from teacher.generators.sampling import draw, features_of, latents_of_seed
+from teacher.packing import packing_of
 from teacher.predict import Annotated
 from teacher.shots import Shot, Variation, training_features
 from teacher.stroke_learner import StrokeLearner
@@ -79,13 +79,13 @@ def answered_shots(
     generator: FeatureGenerator, training: Annotated, labels: LabelSet, recipe: PartialRecipe
 ) -> Callable[[], Iterator[Shot]]:
     """Lets an ensemble learn partial masks; gives the shots of an epoch, whole masks, when called."""
-    fresh = draw(generator, latents_of_seed(generator, _SEED, 1.0), range(recipe.answered_samples))
+    source = latents_of_seed(generator, _SEED, 1.0)
+    fresh = draw(generator, source, range(recipe.answered_samples))
     nobody = torch.full((len(fresh), *training.masks.shape[1:]), labels.ignore_index)
     samples = join_samples([training.samples, fresh])
     masks = torch.cat([training.masks, nobody.to(torch.uint8)])
 
-    stds = [std.to(generator.device) for std in feature_stds(generator, recipe.seed)]
-    packing, size = Packing(stds, [None] * len(stds)), generator.resolution
+    packing, size = packing_of(generator, source, len(samples)), generator.resolution
     learner = StrokeLearner(
         packing.channels, len(labels), size, labels.ignore_index, recipe.seed, _MEMBERS
     )

@@ -39,11 +39,11 @@ class Answer(NamedTuple):
 
     Attributes:
         classes: uint8 [R, R].
-        doubt: from 0, all members agree, to 1, they are split in two halves or worse; [R, R].
+        doubt: from 0, all members agree, to 255, they are split in two halves or worse; uint8 [R, R].
     """
 
     classes: Mask
-    doubt: npt.NDArray[np.float32]
+    doubt: npt.NDArray[np.uint8]
 
 
 class PixelEnsemble(nn.Module):
@@ -227,8 +227,9 @@ class StrokeLearner:
         members = self._members(pack)
         doubt = uncertainty(members)[None] / math.log(2)
         mean, doubt = self._at_full_size(members.mean(1)), self._at_full_size(doubt)
-        classes = mean[0].argmax(0).to(torch.uint8).numpy()
-        return Answer(classes, doubt[0, 0].clamp(0, 1).numpy())
+        classes = mean[0].argmax(0).to(torch.uint8)
+        doubt = (doubt[0, 0].clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+        return Answer(classes.numpy(), doubt.numpy())
 
     def _members(self, pack: Sequence[Tensor]) -> Tensor:
         """The probabilities of every member, [1, K, C, side, side]; the side is R unless R is large."""

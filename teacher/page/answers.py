@@ -201,22 +201,25 @@ class Answers:
 
     def _learn_on(self) -> None:
         """Some more steps; after the last ones, all answers are to be made anew."""
-        steps = min(4 * _AT_ONCE, self._steps_left)
+        steps = min(_AT_ONCE, self._steps_left)
         self._learner.learn(steps)
         if steps == self._steps_left:
             self._version += 1
         self._steps_left -= steps
 
     def _answer(self, samples: Sequence[int], begun: float | None = None) -> None:
-        """Answer for some samples, and tell.
+        """Answer for some samples, or fewer where a stroke comes between, and tell.
 
         Args:
             begun: when learning for these answers began.
         """
-        begun = begun or time.perf_counter()
+        begun, done = begun or time.perf_counter(), list[int]()
         for n in samples:
             answer = self._learner.answer(self._candidates.packs[n])
             self.answered[n] = Answered(self._version, answer)
+            done.append(n)
+            if self._changed:
+                break
         seconds = round(time.perf_counter() - begun, 3)
-        told = {"samples": list(samples), "version": self._version, "seconds": seconds}
+        told = {"samples": done, "version": self._version, "seconds": seconds}
         self._tell({"event": "answer", **told})

@@ -12,10 +12,8 @@ from torch import Tensor
 from datasets.annotations import Samples
 from teacher.generators.base import FeatureGenerator, to_device
 from teacher.generators.sampling import LatentSource, sample_batch_size, to_uint8
-from teacher.packing import Packing, plan_packing
+from teacher.packing import packing_of
 from teacher.page.choice import profile_of
-
-_PLANNED_FROM = 8  # samples from which the packing of the features is found
 
 
 class Candidates:
@@ -30,7 +28,7 @@ class Candidates:
 
     Attributes:
         images: of the samples that came so far, uint8 [3, R, R] each.
-        packs: their features, see `Packing`.
+        packs: their features, see `teacher.packing.Packing`.
         profiles: a vector each, by which samples are told to be near or far.
     """
 
@@ -40,17 +38,10 @@ class Candidates:
         self.generator, self.source, self.count = generator, source, count
         if memory is None:
             memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-        self.packing = self._plan(memory)
+        self.packing = packing_of(generator, source, count, memory)
         self.images: list[Tensor] = []
         self.packs: list[list[Tensor]] = []
         self.profiles: list[Tensor] = []
-
-    @torch.no_grad()
-    def _plan(self, memory: int) -> Packing:
-        numbers = range(min(_PLANNED_FROM, self.count))
-        parts = [self.generator.synthesise(self.source([n]))[1] for n in numbers]
-        features = [torch.cat(maps) for maps in zip(*parts, strict=True)]
-        return plan_packing(features, self.generator.features, self.count, memory)
 
     @property
     def ready(self) -> int:

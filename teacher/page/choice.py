@@ -29,7 +29,7 @@ def doubt_of(answer: Answer, strokes: Sequence[int]) -> float:
         strokes: number of strokes of each class; classes that have few count more.
     """
     need = 1 / np.sqrt(np.asarray(strokes) + 1.0)
-    weighted = answer.doubt * (need / need.mean())[answer.classes]
+    weighted = answer.doubt / 255 * (need / need.mean())[answer.classes]
     count = max(1, int(_SHARE * weighted.size))
     return float(np.partition(weighted.reshape(-1), -count)[-count:].mean())
 

@@ -48,9 +48,8 @@ class Routes:
     def __init__(self, session: Session, events: Events) -> None:
         self._session, self._events = session, events
         self._adding = asyncio.Lock()
-        self._added: deque[str] = deque(
-            maxlen=_REMEMBERED
-        )  # names that browsers gave to what they sent
+        # Names that browsers gave to what they sent.
+        self._added: deque[str] = deque(maxlen=_REMEMBERED)
 
     def all(self) -> list[Route]:
         files = {f"/{name}": name for name in FILES[1:]} | {"/": FILES[0]}
@@ -188,7 +187,7 @@ def _bytes(data: bytes, headers: dict[str, str]) -> Response:
 
 
 def _thin_out(data: bytes, step: int) -> bytes:
-    """Every so manieth pixel of every so manieth row of two square images."""
+    """Every k-th pixel of every k-th row of two square images, k being the step."""
     side = math.isqrt(len(data) // 2)
     images = np.frombuffer(data, np.uint8).reshape(2, side, side)
     return images[:, ::step, ::step].tobytes()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from threading import Lock
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from common.errors import UserError
@@ -127,8 +126,7 @@ class Session:
         self._require(sample)
         if (made := self._answers.answered.get(sample)) is None:
             return None
-        doubt = (made.answer.doubt * 255 + 0.5).astype(np.uint8)
-        return made.version, made.answer.classes.tobytes() + doubt.tobytes()
+        return made.version, made.answer.classes.tobytes() + made.answer.doubt.tobytes()
 
     def add(self, sample: int, done: object) -> dict[str, Any]:
         """Take a stroke in JSON, or `undo` or `redo`; it is on disk when this returns the state.
@@ -168,7 +166,7 @@ class Session:
         following = (sample + 1) % max(1, self._candidates.ready)
         return {
             "sample": next(fresh, following),
-            "why": "the first without strokes: there are no answers yet",
+            "why": "all others have strokes" if doubts else "there are no answers yet",
         }
 
     def overview(self) -> list[dict[str, Any]]:

@@ -62,7 +62,7 @@ def test_a_few_pixels_are_enough_for_the_others(unlabelled: int) -> None:
     assert set(np.unique(answer.classes)) == {0, 1}
     wrong = answer.classes != mask
     assert answer.doubt[wrong].mean() > 2 * answer.doubt[~wrong].mean()
-    assert answer.doubt.min() >= 0 and answer.doubt.max() <= 1
+    assert answer.doubt.dtype == np.uint8 and answer.doubt.max() > 20
 
 
 def test_the_same_strokes_make_the_same_answers() -> None:
