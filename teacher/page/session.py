@@ -160,7 +160,7 @@ class Session:
         if chosen is not None:
             return {
                 "sample": chosen,
-                "why": f"doubt {doubts[chosen]:.2f}; many like it have no strokes",
+                "why": f"doubt {min(1, doubts[chosen]):.0%}, and many like it have no strokes",
             }
         fresh = (n for n in range(self._candidates.ready) if n not in drawn | recent)
         following = (sample + 1) % max(1, self._candidates.ready)
@@ -175,7 +175,7 @@ class Session:
         for n in range(self._candidates.ready):
             state = self.state(n)
             kept = {name: state[name] for name in ("sample", "strokes", "pixels", "accepted")}
-            found.append(kept | {"doubt": doubts.get(n)})
+            found.append(kept | {"doubt": min(1.0, doubts[n]) if n in doubts else None})
         return found
 
     def wanted(self, samples: Sequence[int]) -> None:
