@@ -49,7 +49,8 @@ def draw_strokes(path: Path, label_file: Path, options: DrawOptions) -> None:
         output = AnnotatedFolder(options.out / FOLDER, labels, candidates, source_hash, origin)
         session = Session(candidates, journal, output, labels)
         print(f"{candidates.packing.told} Strokes are kept in {options.out / FILE}.")
-        with tqdm(total=count, desc="samples", unit="sample") as bar:
+        # Later than the page's address is printed, which would else stand in the bar's line.
+        with tqdm(total=count, desc="samples", unit="sample", delay=0.2) as bar:
             session.subscribe(lambda event: _advance(bar, event))
             serve(session, options.port, options.open, options.out)
         report = session.end()
