@@ -57,10 +57,10 @@ class Desk:
         mask = np.full((SIZE, SIZE), NOTHING, np.uint8)
         for label, rows, columns in drawn:
             mask[rows, columns] = label
-        until(lambda: np.array_equal(self.mask(), mask), 20)
+        until(lambda: np.array_equal(self.mask(), mask))
         # What the page shows is that as well.
         share = int(100 * (mask != NOTHING).mean() + 0.5)
-        until(lambda: self.text("facts").endswith(f", {share} % drawn"), 20)
+        until(lambda: self.text("facts").endswith(f", {share} % drawn"))
 
     def settle(self) -> tuple[Mask, Mask]:
         """Wait for the last answer to all strokes; its classes, and what is drawn."""
