@@ -28,6 +28,7 @@ from teacher.packing import at_pixels
 _HIDDEN, _SLOPE = 24, 0.2
 _LEARNING_RATE, _WEIGHT_DECAY, _DROPOUT, _BATCH = 3e-3, 1e-4, 0.3, 256
 _RARE = 0.75  # a class of n pixels counts as n ** (1 - _RARE)
+_MOST = 250  # pixels of a class of a sample, where it has more pixels in all
 _OFFERED, _GROUPS = 100, 5  # pixels of a sample without a class; samples of which a step sees these
 _ALONE = 100  # first steps, on pixels with a class alone
 _AVERAGED = 10  # steps between two weights of which the mean is taken
@@ -129,6 +130,7 @@ class StrokeLearner:
             self.network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY
         )
         self._seen: dict[int, _Seen] = {}
+        self._joined: _Seen | None = None  # all of them, until one changes
         self._offered: list[Tensor] = []
         self._steps = 0
 
@@ -145,16 +147,20 @@ class StrokeLearner:
             mask: [R, R], `nothing` where there is no class.
         """
         pixels = torch.from_numpy(np.flatnonzero(mask.reshape(-1) != self._nothing))
+        self._joined = None
         if not len(pixels):
             self._seen.pop(sample, None)
             return
         classes = torch.from_numpy(mask.reshape(-1)).long()[pixels]
         state = torch.Generator().manual_seed(self._seed * 1_000_003 + sample)
         # A sample's pixels of one class count as one thing: they are alike.
-        counts = torch.empty(self.network.members, self.classes).exponential_(generator=state)[
-            :, classes
-        ]
-        self._seen[sample] = _Seen(at_pixels(pack, pixels, self.side), classes, counts)
+        counts = torch.empty(self.network.members, self.classes).exponential_(generator=state)
+        if len(pixels) > _MOST:  # of an accepted mask: some of each class say as much
+            mixed = torch.randperm(len(pixels), generator=state)
+            some = [mixed[classes[mixed] == c][:_MOST] for c in classes.unique()]
+            pixels, classes = pixels[torch.cat(some)], classes[torch.cat(some)]
+        columns = at_pixels(pack, pixels, self.side)
+        self._seen[sample] = _Seen(columns, classes, counts[:, classes])
 
     def offer(self, pack: Sequence[Tensor]) -> None:
         """Learn also from some pixels of this sample without a class, by what all members answer together.
@@ -167,8 +173,7 @@ class StrokeLearner:
 
     def learn(self, steps: int) -> float:
         """Take so many steps; gives the loss of the last one on pixels with a class."""
-        columns, classes = (torch.cat([s[i] for s in self._seen.values()]) for i in (0, 1))
-        counts = torch.cat([s.counts for s in self._seen.values()], 1)
+        columns, classes, counts = self._all_seen()
         found = torch.bincount(classes, minlength=self.classes).clamp_min(1).float()
         weights = counts * (found**-_RARE)[classes]  # a few pixels of a small part matter
         loss = torch.zeros(())
@@ -185,6 +190,13 @@ class StrokeLearner:
             self._optimiser.step()
             self._steps += 1
         return float(loss.detach()) / self.network.members
+
+    def _all_seen(self) -> _Seen:
+        """The pixels of all samples, side by side."""
+        if self._joined is None:
+            columns, classes, counts = zip(*self._seen.values(), strict=True)
+            self._joined = _Seen(torch.cat(columns), torch.cat(classes), torch.cat(counts, 1))
+        return self._joined
 
     def finish(self, steps: int) -> None:
         """Take so many steps more and keep the mean of the weights on the way.

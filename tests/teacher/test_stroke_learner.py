@@ -71,6 +71,20 @@ def test_the_same_strokes_make_the_same_answers() -> None:
     assert (first.classes == second.classes).all() and (first.doubt == second.doubt).all()
 
 
+def test_of_a_whole_mask_some_pixels_of_each_class_are_learned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(teacher.stroke_learner, "_MOST", 20)
+    student = learner()
+    for seed in range(4):
+        student.see(seed, *sample(seed))
+    classes = student._all_seen().classes
+    assert torch.bincount(classes).tolist() == [80, 80]
+    student.learn(300)
+    pack, mask = sample(20)
+    assert (student.answer(pack).classes == mask).mean() > 0.9
+
+
 def test_what_is_erased_is_forgotten() -> None:
     student = learner()
     pack, mask = sample(0)
