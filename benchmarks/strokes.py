@@ -8,6 +8,7 @@ when nothing is wrong, it asks for the next sample. The same command goes on whe
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -113,6 +114,7 @@ class Person:
         self.strokes_of_class = [0] * len(LABELS)
         self.chance = np.random.default_rng(seed)
         chosen = self.way == "choose"
+        self.visits = itertools.count()
         self.chosen = choose_samples(generator, source, range(SAMPLES), 100) if chosen else []
 
     def draw(self, strokes: int) -> Iterator[int]:
@@ -148,7 +150,7 @@ class Person:
         if self.way == "random":
             return int(self.chance.integers(SAMPLES))
         if self.way == "choose":
-            return self.chosen[len(self.order) % len(self.chosen)]
+            return self.chosen[next(self.visits) % len(self.chosen)]
         if self.learner.knows_nothing:
             return 0
         answers = {n: self.learner.answer(pack) for n, pack in enumerate(self.candidates.packs)}
@@ -176,7 +178,7 @@ def train(stage: str, run: Path, seed: int, annotations: Path, options: Iterable
     subprocess.run(command, check=True, cwd=ROOT, stdout=sys.stderr, env=environment)
 
 
-def student_figures(run: Path) -> dict[str, float]:
+def student_figures(run: Path) -> dict[str, Any]:
     """mIoU of a student on rendered faces and, of hair and skin, on those of them that have no hair."""
     student = load_probabilities(run / "student", LABELS, False, torch.device("cpu"))
 

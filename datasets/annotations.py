@@ -143,11 +143,7 @@ def read_annotated(folder: Path, labels: LabelSet, generator_hash: str) -> tuple
             another generator, so that their features cannot be made again.
     """
     samples, index = read_samples(folder)
-    if index["generator"] != generator_hash:
-        raise UserError(
-            f"{folder} was drawn from another generator (hash {index['generator'][:12]}, now "
-            f"{generator_hash[:12]}): use that one, or draw and annotate new samples."
-        )
+    require_drawn_by(generator_hash, folder, index)
     size, is_partial = samples.images.shape[2:], STROKES in index["origin"]
     masks = [
         read_mask(mask_path(folder, i), labels, size, is_ours=True, is_partial=is_partial)
@@ -156,6 +152,15 @@ def read_annotated(folder: Path, labels: LabelSet, generator_hash: str) -> tuple
     read = torch.from_numpy(np.stack(masks))
     _require_two_classes(folder, read, labels)
     return samples, read
+
+
+def require_drawn_by(generator_hash: str, folder: Path, index: dict[str, Any]) -> None:
+    """Raises UserError where a generator has not drawn a folder's samples: their features are another's."""
+    if index["generator"] != generator_hash:
+        raise UserError(
+            f"{folder} was drawn from another generator (hash {index['generator'][:12]}, now "
+            f"{generator_hash[:12]}): use that one, or draw and annotate new samples."
+        )
 
 
 def _require_two_classes(folder: Path, masks: Tensor, labels: LabelSet) -> None:

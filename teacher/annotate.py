@@ -98,7 +98,7 @@ def annotate(path: Path, label_file: Path, options: AnnotateOptions, load_maps: 
     )
     if found.unfinished:
         shutil.rmtree(found.unfinished)
-    _print_report(report)
+    print_report(report)
     left_out = f", {found.without_mask} without a mask left out" if found.without_mask else ""
     count = len(found.masks)
     print(f"{count} annotated samples in {options.out}{left_out}; look at overlays.png")
@@ -160,8 +160,8 @@ def _inversion_helpers(
     return maps, guess, by
 
 
-def _print_report(report: dict[str, Any]) -> None:
-    """Pixels of every class, and warnings."""
+def print_report(report: dict[str, Any]) -> None:
+    """Print how many pixels every class has in annotated samples, and what nothing can be learned of."""
     for name, row in report["classes"].items():
         print(f"{name:>12} {row['pixels']:9d} pixels in {row['samples']} of {report['samples']}")
     if report["ignored_pixels"]:

@@ -171,25 +171,23 @@ class StrokeLearner:
         pixels = torch.randint(self.side**2, (_OFFERED,), generator=self._random)
         self._offered.append(at_pixels(pack, pixels, self.side).half())
 
-    def learn(self, steps: int) -> float:
-        """Take so many steps; gives the loss of the last one on pixels with a class."""
+    def learn(self, steps: int) -> None:
+        """Take so many steps."""
         columns, classes, counts = self._all_seen()
         found = torch.bincount(classes, minlength=self.classes).clamp_min(1).float()
         weights = counts * (found**-_RARE)[classes]  # a few pixels of a small part matter
-        loss = torch.zeros(())
         for _ in range(steps):
             chosen = torch.randint(
                 len(classes), (min(_BATCH, len(classes)),), generator=self._random
             )
             logits = self.network.of_pixels(self._dropped(columns[chosen]))
             loss = _loss(logits, classes[chosen], weights[:, chosen])
-            learn_own = self._steps >= _ALONE and self._offered
-            whole = loss + self._loss_of_own_answers() if learn_own else loss
+            if self._steps >= _ALONE and self._offered:
+                loss = loss + self._loss_of_own_answers()
             self._optimiser.zero_grad()
-            whole.backward()
+            loss.backward()
             self._optimiser.step()
             self._steps += 1
-        return float(loss.detach()) / self.network.members
 
     def _all_seen(self) -> _Seen:
         """The pixels of all samples, side by side."""

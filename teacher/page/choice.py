@@ -13,6 +13,7 @@ from torch import Tensor
 from teacher.stroke_learner import Answer
 
 _SHARE = 0.1  # of a sample's pixels, those in most doubt
+_SEEN = 64  # px of an answer that are looked at: the page asks for the doubt of all samples often
 _SIDE = 4  # of the grid on which a profile sees the features
 
 
@@ -29,7 +30,9 @@ def doubt_of(answer: Answer, strokes: Sequence[int]) -> float:
         strokes: number of strokes of each class; classes that have few count more.
     """
     need = 1 / np.sqrt(np.asarray(strokes) + 1.0)
-    weighted = answer.doubt / 255 * (need / need.mean())[answer.classes]
+    step = max(1, len(answer.doubt) // _SEEN)
+    doubt, classes = (a[::step, ::step] for a in (answer.doubt, answer.classes))
+    weighted = doubt / 255 * (need / need.mean())[classes]
     count = max(1, int(_SHARE * weighted.size))
     return float(np.partition(weighted.reshape(-1), -count)[-count:].mean())
 

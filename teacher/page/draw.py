@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.stage_folder import artifact_hash
-from datasets.annotations import read_samples
+from datasets.annotations import read_samples, require_drawn_by
 from datasets.labels import LabelSet
+from teacher.annotate import print_report
 from teacher.generators.base import FeatureGenerator, Latents, class_count, take, to_device
 from teacher.generators.registry import load_generator
 from teacher.generators.sample import check_class
@@ -56,7 +57,12 @@ def draw_strokes(path: Path, label_file: Path, options: DrawOptions) -> None:
         report = session.end()
     if session.error:
         raise session.error
-    _print_report(report, options.out / FOLDER)
+    if report is None:
+        print("nothing was drawn")
+        return
+    print_report(report)
+    folder = options.out / FOLDER
+    print(f"{report['samples']} annotated samples in {folder}: name it by --sources.annotations")
 
 
 def _what_to_draw_on(
@@ -72,11 +78,7 @@ def _what_to_draw_on(
         of_all = None if number == "all" else number
         return latents_of_seed(generator, seed, psi, of_all), count, origin
     samples, index = read_samples(options.samples)
-    if index["generator"] != source_hash:
-        raise UserError(
-            f"{options.samples} was drawn from another generator; name that one by --generator, or draw "
-            "new samples."
-        )
+    require_drawn_by(source_hash, options.samples, index)
 
     def of_folder(numbers: Sequence[int]) -> Latents:
         return to_device(take(samples.latents, numbers), generator.device)
@@ -87,15 +89,3 @@ def _what_to_draw_on(
 def _advance(bar: "tqdm[Any]", event: dict[str, Any]) -> None:
     if event["event"] == "ready":
         bar.update(event["samples"] - bar.n)
-
-
-def _print_report(report: dict[str, Any] | None, folder: Path) -> None:
-    """What was drawn, and what to do with it."""
-    if report is None:
-        print("nothing was drawn")
-        return
-    for name, row in report["classes"].items():
-        print(f"{name:>12} {row['pixels']:9d} pixels in {row['samples']} of {report['samples']}")
-    for name in report["absent"]:
-        print(f"warning: no stroke shows {name}; nothing can learn it from them")
-    print(f"{report['samples']} annotated samples in {folder}: name it by --sources.annotations")

@@ -47,6 +47,7 @@ class Session:
         self._lock = Lock()
         self._editions: dict[int, int] = {}
         self._masks: dict[int, Mask] = {}  # as they are, until they change
+        self._empty = Drawing().mask(self._side)  # of all samples that nobody has drawn on
         self._recent: list[int] = []
         self._listeners: list[Listener] = []
         self._answers = Answers(candidates, len(labels), self._mask, self._save, self._tell)
@@ -200,9 +201,10 @@ class Session:
 
     def _mask(self, sample: int) -> Mask:
         with self._lock:
+            if sample not in self._journal.drawings:
+                return self._empty
             if sample not in self._masks:
-                drawing = self._journal.drawings.get(sample, Drawing())
-                self._masks[sample] = drawing.mask(self._side)
+                self._masks[sample] = self._journal.drawings[sample].mask(self._side)
             return self._masks[sample]
 
     def _save(self, changed: Collection[int]) -> None:

@@ -161,7 +161,7 @@ def test_the_command_goes_on_after_a_kill_and_its_folder_teaches(
         said, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert f"2 annotated samples in {out / FOLDER}" in said and "Traceback" not in errors
-    assert "no stroke shows ear" in said and (out / FOLDER / "overlays.png").exists()
+    assert "no mask shows ear" in said and (out / FOLDER / "overlays.png").exists()
     made = run_cli(
         "teacher", "--config", chain.config, "--sources.annotations", out / FOLDER,
         "--teacher.answered_samples", 4, "--run.dir", tmp_path / "run",
