@@ -142,8 +142,12 @@ class Person:
         mask = self.masks[sample]
         if self.learner.knows_nothing:
             return mask
-        made = self.learner.answer(self.candidates.packs[sample]).classes
+        made = self.learner.answer(*self.seen(sample)).classes
         return np.where(mask == NOTHING, made, mask)
+
+    def seen(self, sample: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Features and image of a sample."""
+        return self.candidates.packs[sample], self.candidates.images[sample]
 
     def next(self, sample: int = 0) -> int:
         """The sample that comes next by the policy."""
@@ -153,7 +157,7 @@ class Person:
             return self.chosen[next(self.visits) % len(self.chosen)]
         if self.learner.knows_nothing:
             return 0
-        answers = {n: self.learner.answer(pack) for n, pack in enumerate(self.candidates.packs)}
+        answers = {n: self.learner.answer(*self.seen(n)) for n in range(SAMPLES)}
         doubts = {n: doubt_of(answer, self.strokes_of_class) for n, answer in answers.items()}
         recent = {sample, *self.order[-6:]}
         chosen = most_worth(doubts, self.candidates.profiles, self.order, recent)

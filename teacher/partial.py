@@ -103,7 +103,8 @@ def answered_shots(
     learner.finish(_STEPS_AFTER)
     answered = tqdm(range(len(samples)), desc="answers", leave=False)
     filled = [
-        fill_in(masks[[i]], learner.probabilities(pack(i)), labels.ignore_index) for i in answered
+        fill_in(masks[[i]], learner.probabilities(pack(i), samples.images[i]), labels.ignore_index)
+        for i in answered
     ]
 
     def shots() -> Iterator[Shot]:

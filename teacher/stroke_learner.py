@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datasets.labels import Mask
+from teacher.edges import smooth_along_edges
 from teacher.fewshot import uncertainty
 from teacher.packing import at_pixels
 
@@ -163,7 +164,7 @@ class StrokeLearner:
         self._seen[sample] = _Seen(columns, classes, counts[:, classes])
 
     def offer(self, pack: Sequence[Tensor]) -> None:
-        """Learn also from some pixels of this sample without a class, by what all members answer together.
+        """Learn also from some pixels of this sample without a class, by what each member answers itself.
 
         Args:
             pack: the sample's features.
@@ -213,13 +214,15 @@ class StrokeLearner:
                 parameter.copy_(mean)
 
     def _loss_of_own_answers(self) -> Tensor:
-        """Every member learns what all answer together, as far as they are sure."""
+        """Every member learns what it answers itself, as far as it is sure.
+
+        What all answer together would draw them into the same mistakes.
+        """
         groups = torch.randint(len(self._offered), (_GROUPS,), generator=self._random)
         columns = torch.cat([self._offered[i] for i in groups.tolist()]).float()
         with torch.no_grad():
-            sure, classes = self.network.of_pixels(columns).softmax(2).mean(0).max(1)
-        logits = self.network.of_pixels(self._dropped(columns))
-        return _loss(logits, classes, sure.square().expand(len(logits), -1))
+            sure, classes = self.network.of_pixels(columns).softmax(2).max(2)
+        return _loss(self.network.of_pixels(self._dropped(columns)), classes, sure.square())
 
     def _dropped(self, columns: Tensor) -> Tensor:
         """Columns without a random share of their numbers."""
@@ -227,19 +230,29 @@ class StrokeLearner:
         return columns * keep / (1 - _DROPOUT)
 
     @torch.no_grad()
-    def probabilities(self, pack: Sequence[Tensor]) -> Tensor:
-        """The mean of the members' probabilities for a sample, by its features: [1, C, R, R]."""
-        return self._at_full_size(self._members(pack).mean(1))
+    def probabilities(self, pack: Sequence[Tensor], image: Tensor) -> Tensor:
+        """What all members together make of a sample: [1, C, R, R].
+
+        Args:
+            pack: its features.
+            image: uint8 [3, R, R]; borders between classes go along its own.
+        """
+        return self._at_full_size(self._together(self._members(pack), image))
 
     @torch.no_grad()
-    def answer(self, pack: Sequence[Tensor]) -> Answer:
-        """What it makes of a sample by its features."""
+    def answer(self, pack: Sequence[Tensor], image: Tensor) -> Answer:
+        """What it makes of a sample; see `probabilities`."""
         members = self._members(pack)
         doubt = uncertainty(members)[None] / math.log(2)
-        mean, doubt = self._at_full_size(members.mean(1)), self._at_full_size(doubt)
+        mean, doubt = self._at_full_size(self._together(members, image)), self._at_full_size(doubt)
         classes = mean[0].argmax(0).to(torch.uint8)
         doubt = (doubt[0, 0].clamp(0, 1) * 255 + 0.5).to(torch.uint8)
         return Answer(classes.numpy(), doubt.numpy())
+
+    def _together(self, members: Tensor, image: Tensor) -> Tensor:
+        side = members.shape[-1]
+        small = F.adaptive_avg_pool2d(image[None].float(), side)
+        return smooth_along_edges(members.mean(1), small)
 
     def _members(self, pack: Sequence[Tensor]) -> Tensor:
         """The probabilities of every member, [1, K, C, side, side]; the side is R unless R is large."""
@@ -258,9 +271,9 @@ def _loss(logits: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         logits: [K, P, C].
-        classes: [P].
+        classes: [P] or, for each member its own, [K, P].
         weights: [K, P].
     """
-    target = classes.repeat(len(logits))
+    target = classes.expand(len(logits), -1).reshape(-1)
     wrong = F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(len(logits), -1)
     return ((wrong * weights).sum(1) / weights.sum(1)).sum()

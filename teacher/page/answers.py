@@ -215,7 +215,7 @@ class Answers:
         """
         begun, done = begun or time.perf_counter(), list[int]()
         for n in samples:
-            answer = self._learner.answer(self._candidates.packs[n])
+            answer = self._learner.answer(self._candidates.packs[n], self._candidates.images[n])
             self.answered[n] = Answered(self._version, answer)
             done.append(n)
             if self._changed:

@@ -23,6 +23,12 @@ def sample(seed: int) -> tuple[list[Tensor], Mask]:
     return pack, (pack[2][0, 1] > 0).numpy().astype(np.uint8)
 
 
+def speckles() -> Tensor:
+    """An image without two like pixels side by side, along which nothing is smoothed."""
+    state = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, SIDE, SIDE), generator=state).to(torch.uint8)
+
+
 def few_pixels(mask: Mask, seed: int, count: int = 30) -> Mask:
     known = np.full_like(mask, NOTHING)
     chosen = np.random.default_rng(seed).choice(mask.size, count, replace=False)
@@ -56,7 +62,7 @@ def test_a_map_and_its_pixels_get_the_same_answer() -> None:
 def test_a_few_pixels_are_enough_for_the_others(unlabelled: int) -> None:
     student = taught(unlabelled=unlabelled)
     pack, mask = sample(20)
-    answer = student.answer(pack)
+    answer = student.answer(pack, speckles())
     assert (answer.classes == mask).mean() > 0.9
     # The class that nobody drew is not found, and doubt lies where the answer is wrong.
     assert set(np.unique(answer.classes)) == {0, 1}
@@ -65,9 +71,17 @@ def test_a_few_pixels_are_enough_for_the_others(unlabelled: int) -> None:
     assert answer.doubt.dtype == np.uint8 and answer.doubt.max() > 20
 
 
+def test_an_answer_goes_along_the_edges_of_the_image() -> None:
+    student, pack = taught(), sample(20)[0]
+    plain = torch.full((3, SIDE, SIDE), 128, dtype=torch.uint8)
+    as_it_is, blurred = (student.answer(pack, image).classes for image in (speckles(), plain))
+    borders = [int((np.diff(classes.astype(int)) != 0).sum()) for classes in (as_it_is, blurred)]
+    assert borders[1] < 0.7 * borders[0]
+
+
 def test_the_same_strokes_make_the_same_answers() -> None:
     pack, _ = sample(20)
-    first, second = (taught(50, unlabelled=3).answer(pack) for _ in range(2))
+    first, second = (taught(50, unlabelled=3).answer(pack, speckles()) for _ in range(2))
     assert (first.classes == second.classes).all() and (first.doubt == second.doubt).all()
 
 
@@ -82,7 +96,7 @@ def test_of_a_whole_mask_some_pixels_of_each_class_are_learned(
     assert torch.bincount(classes).tolist() == [80, 80]
     student.learn(300)
     pack, mask = sample(20)
-    assert (student.answer(pack).classes == mask).mean() > 0.9
+    assert (student.answer(pack, speckles()).classes == mask).mean() > 0.9
 
 
 def test_what_is_erased_is_forgotten() -> None:
@@ -97,6 +111,6 @@ def test_what_is_erased_is_forgotten() -> None:
 def test_a_large_image_is_answered_at_full_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher.stroke_learner, "_LARGEST_ANSWER", 8)
     student = taught()
-    answer = student.answer(sample(3)[0])
+    answer = student.answer(sample(3)[0], speckles())
     assert answer.classes.shape == answer.doubt.shape == (SIDE, SIDE)
-    assert student.probabilities(sample(3)[0]).shape == (1, 3, SIDE, SIDE)
+    assert student.probabilities(sample(3)[0], speckles()).shape == (1, 3, SIDE, SIDE)
