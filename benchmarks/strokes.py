@@ -36,7 +36,7 @@ from teacher.generators.choosing import choose_samples
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import latents_of_seed
 from teacher.page.candidates import Candidates
-from teacher.page.choice import doubt_of, most_worth
+from teacher.page.choice import doubt_of, in_sight, most_worth
 from teacher.page.output import AnnotatedFolder
 from teacher.page.strokes import NOTHING, Line
 from teacher.stroke_learner import StrokeLearner
@@ -159,8 +159,8 @@ class Person:
             return 0
         answers = {n: self.learner.answer(*self.seen(n)) for n in range(SAMPLES)}
         doubts = {n: doubt_of(answer, self.strokes_of_class) for n, answer in answers.items()}
-        recent = {sample, *self.order[-6:]}
-        chosen = most_worth(doubts, self.candidates.profiles, self.order, recent)
+        seen, recent = in_sight(answers, len(LABELS)), {sample, *self.order[-6:]}
+        chosen = most_worth(doubts, seen, self.candidates.profiles, self.order, recent)
         assert chosen is not None
         return chosen
 

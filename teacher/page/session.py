@@ -4,7 +4,7 @@ All that the page asks for and says passes through here. Methods may be called f
 """
 
 import io
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -15,10 +15,11 @@ from datasets.labels import LabelSet, Mask
 from datasets.sheets import to_array
 from teacher.page.answers import Answers
 from teacher.page.candidates import Candidates
-from teacher.page.choice import doubt_of, most_worth
+from teacher.page.choice import doubt_of, in_sight, most_worth
 from teacher.page.journal import Drawing, Journal
 from teacher.page.output import AnnotatedFolder
 from teacher.page.strokes import NOTHING, Area, Line, read_stroke
+from teacher.stroke_learner import Answer
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -156,8 +157,9 @@ class Session:
                 self._recent = [*self._recent, sample][-_RECENT:]
             drawn = {n for n, drawing in self._journal.drawings.items() if drawing.done}
             recent = set(self._recent)
-        doubts = self._doubts()
-        chosen = most_worth(doubts, self._candidates.profiles, drawn & set(doubts), recent)
+        answers = self._given()
+        doubts, seen = self._doubts(answers), in_sight(answers, len(self._labels))
+        chosen = most_worth(doubts, seen, self._candidates.profiles, drawn & set(doubts), recent)
         if chosen is not None:
             return {
                 "sample": chosen,
@@ -172,7 +174,7 @@ class Session:
 
     def overview(self) -> list[dict[str, Any]]:
         """All samples that are drawn, by number."""
-        doubts, found = self._doubts(), []
+        doubts, found = self._doubts(self._given()), []
         for n in range(self._candidates.ready):
             state = self.state(n)
             kept = {name: state[name] for name in ("sample", "strokes", "pixels", "accepted")}
@@ -218,7 +220,11 @@ class Session:
             begun = list(self._journal.drawings)
         return [n for n in begun if (self._mask(n) != NOTHING).any()]
 
-    def _doubts(self) -> dict[int, float]:
+    def _given(self) -> dict[int, Answer]:
+        """The answers so far, by sample."""
+        return {n: answered.answer for n, answered in dict(self._answers.answered).items()}
+
+    def _doubts(self, answers: Mapping[int, Answer]) -> dict[int, float]:
         """Doubt of every sample with an answer, where classes with few strokes count more."""
         strokes = [0] * len(self._labels)
         with self._lock:
@@ -228,5 +234,4 @@ class Session:
         for stroke in every:
             if isinstance(stroke, Line | Area) and stroke.label != NOTHING:
                 strokes[stroke.label] += 1
-        made = dict(self._answers.answered)
-        return {n: doubt_of(answered.answer, strokes) for n, answered in made.items()}
+        return {n: doubt_of(answer, strokes) for n, answer in answers.items()}
