@@ -48,6 +48,11 @@ class OwnAnswer:
                 raise UserError(
                     f"student.own_answer.{name} is {share}; it is a share, from 0 to 1."
                 )
+        if self.colours and self.unlabelled == "none":
+            raise UserError(
+                f"student.own_answer.colours is {self.colours}, but there are no images to take them from; "
+                "set student.own_answer.unlabelled, or colours to 0."
+            )
 
     @property
     def beside(self) -> int:

@@ -19,7 +19,7 @@ from evaluation.options import CompareStage
 from pipeline.config import Config
 from pipeline.renamed import RENAMED, refuse_old_names
 from pipeline.stages import STAGES
-from student.recipe import StudentStage
+from student.recipe import OwnAnswer, StudentStage
 from tests.conftest import ROOT, run_cli
 from train import COMMANDS, build_parser, main
 
@@ -140,7 +140,8 @@ def test_every_number_that_a_stage_depends_on_is_in_its_help(
     name: str, source: Literal["pseudo_labels", "online"], commands: Commands
 ) -> None:
     seen = option_names(commands[name])
-    compare, student = CompareStage(supervised_images=1000), StudentStage(source=source)
+    compare, own = CompareStage(supervised_images=1000), OwnAnswer(unlabelled="rendered")
+    student = StudentStage(source=source, own_answer=own)
     base = Config(compare=compare, student=student)
     asked = plain(STAGES[name].config(base))
     for option, *_ in leaves(base):

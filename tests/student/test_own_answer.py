@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from PIL import Image
 
+from common.errors import UserError
 from datasets.faces import RenderedFaces
 from datasets.pseudo_labels import Labelled
 from datasets.transforms import Augmentation, Augmented, Sample
@@ -52,6 +54,12 @@ def test_photographs_are_cropped_and_read(tmp_path: Path) -> None:
     images = open_unlabelled(recipe, item(), IGNORE, folder, tmp_path / "packed")
     assert images is not None and len(images) == 3
     assert {int(images[i].image[0, 0, 0]) for i in range(3)} == {0, 50, 100}
+
+
+def test_colours_need_images_that_have_them() -> None:
+    with pytest.raises(UserError, match=r"colours is 0\.5, but there are no images"):
+        OwnAnswer(colours=0.5)
+    assert OwnAnswer(colours=0.5, unlabelled="rendered").beside
 
 
 def test_every_pixel_says_where_it_comes_from() -> None:
