@@ -27,7 +27,8 @@ from teacher.stroke_learner import StrokeLearner
 _KNOWN = 0.5  # masks of which fewer pixels have a class are partial
 # Steps of the ensemble: after each sample, of all of them together at most, and when it has seen all.
 _STEPS_EACH, _STEPS_OF_ALL, _STEPS_AFTER = 120, 4000, 200
-_MEMBERS = 12  # of the ensemble
+# Ensembles, which see other pixels at every step and so do not make the same mistakes; members of each.
+_ENSEMBLES, _MEMBERS = 4, 3
 _EPOCH = 5  # steps
 _ANNOTATED = 0.5  # share of the steps that learn an annotated sample
 _WEIGHT = 0.5  # of an answer that is certain, beside a known class
@@ -86,26 +87,35 @@ def answered_shots(
     masks = torch.cat([training.masks, nobody.to(torch.uint8)])
 
     packing, size = packing_of(generator, source, len(samples)), generator.resolution
-    learner = StrokeLearner(
-        packing.channels, len(labels), size, labels.ignore_index, recipe.seed, _MEMBERS
-    )
+    channels, nothing = packing.channels, labels.ignore_index
+    learners = [
+        StrokeLearner(channels, len(labels), size, nothing, seed, _MEMBERS)
+        for seed in range(recipe.seed * _ENSEMBLES, (recipe.seed + 1) * _ENSEMBLES)
+    ]
 
     def pack(i: int) -> list[Tensor]:
         return packing.pack(features_of(generator, samples.take([i]).latents))
 
-    for i in tqdm(range(len(samples)), desc="features", leave=False):
-        learner.offer(pack(i))
+    for features in tqdm(map(pack, range(len(samples))), "features", len(samples), leave=False):
+        for learner in learners:
+            learner.offer(features)
     # One sample after the other, as they were drawn: all at once end in worse answers.
     count = len(training.samples)
     for i in tqdm(range(count), desc="known pixels", leave=False):
-        learner.see(i, pack(i), masks[i].numpy())
-        learner.learn(min(_STEPS_EACH, _STEPS_OF_ALL // count + 1))
-    learner.finish(_STEPS_AFTER)
+        features = pack(i)
+        for learner in learners:
+            learner.see(i, features, masks[i].numpy())
+            learner.learn(min(_STEPS_EACH, _STEPS_OF_ALL // count + 1))
+    for learner in learners:
+        learner.finish(_STEPS_AFTER)
+
+    def answer(i: int) -> Tensor:
+        features = pack(i)
+        each = [learner.probabilities(features, samples.images[i]) for learner in learners]
+        return torch.stack(each).mean(0)
+
     answered = tqdm(range(len(samples)), desc="answers", leave=False)
-    filled = [
-        fill_in(masks[[i]], learner.probabilities(pack(i), samples.images[i]), labels.ignore_index)
-        for i in answered
-    ]
+    filled = [fill_in(masks[[i]], answer(i), nothing) for i in answered]
 
     def shots() -> Iterator[Shot]:
         every, annotated = torch.randint(len(samples), (_EPOCH,)), torch.randint(count, (_EPOCH,))
