@@ -49,6 +49,7 @@ HELD_OUT, FRESH, BALD = 777_000_001, (888_000_001, 999_000_001), 666_000_001  # 
 BRUSH, LONGEST = 4.0, 14.0  # px
 STEPS = 30  # of learning after each stroke: what the page does in a second
 FULL = "full masks"
+WAYS = ("next", "doubt", "random", "choose")  # first words of policies
 Region = npt.NDArray[np.bool_]
 
 
@@ -159,7 +160,9 @@ class Person:
             return 0
         answers = {n: self.learner.answer(*self.seen(n)) for n in range(SAMPLES)}
         doubts = {n: doubt_of(answer, self.strokes_of_class) for n, answer in answers.items()}
-        seen, recent = in_sight(answers, len(LABELS)), {sample, *self.order[-6:]}
+        by_doubt_alone = self.way == "doubt"  # whatever classes a sample shows
+        seen = dict.fromkeys(answers, 1.0) if by_doubt_alone else in_sight(answers, len(LABELS))
+        recent = {sample, *self.order[-6:]}
         chosen = most_worth(doubts, seen, self.candidates.profiles, self.order, recent)
         assert chosen is not None
         return chosen
@@ -259,6 +262,8 @@ def main() -> None:
     parser.add_argument("--students-at", nargs="*", type=int, default=[60, 200])
     parser.add_argument("--masks", nargs="*", type=int, default=[1, 3, 20])
     options = parser.parse_args()
+    if unknown := {policy for policy in options.policies if policy.split()[0] not in WAYS}:
+        parser.error(f"--policies {sorted(unknown)}: the first words are {', '.join(WAYS)}")
 
     made = read_json(options.out) if options.out.exists() else {"rows": [], **machine()}
     for policy in [*options.policies, FULL]:

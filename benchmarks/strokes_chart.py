@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.strokes import FULL
 from common.files import read_json
 from evaluation.charts import svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FULL = "full masks"  # the policy of the rows that have no strokes
 COLOURS = ["#d1495b", "#00798c", "#edae49", "#7a5195"]
 KINDS = {"teacher_generated": ("teacher", "-", "o"), "student_held_out": ("student", "--", "s")}
 

@@ -1,9 +1,9 @@
 """Teachers from partial masks: a few pixels of many samples have a class, as strokes leave them.
 
-A network that sees one sample a step, of which perhaps one class is known, forgets all others. So an
-ensemble of pixels learns first: it sees the known pixels of all samples at once (`stroke_learner.py`). The
-teacher then learns whole masks of these samples and of fresh ones: known classes and, elsewhere, the
-ensemble's answers as far as it is sure.
+A network that sees one sample a step, of which perhaps one class is known, forgets all others. So
+ensembles of pixels learn first: they see the known pixels of all samples at once (`stroke_learner.py`). The
+teacher then learns whole masks of these samples and of fresh ones: known classes and, elsewhere, what the
+ensembles answer together, as far as they are sure.
 
 Shapes: N = samples, R = side of the image.
 """
@@ -22,10 +22,10 @@ from teacher.generators.sampling import draw, features_of, latents_of_seed
 from teacher.packing import packing_of
 from teacher.predict import Annotated
 from teacher.shots import Shot, Variation, training_features
-from teacher.stroke_learner import StrokeLearner
+from teacher.stroke_learner import StrokeLearner, together
 
 _KNOWN = 0.5  # masks of which fewer pixels have a class are partial
-# Steps of the ensemble: after each sample, of all of them together at most, and when it has seen all.
+# Steps of an ensemble: after each sample, of all of them together at most, and when it has seen all.
 _STEPS_EACH, _STEPS_OF_ALL, _STEPS_AFTER = 120, 4000, 200
 # Ensembles, which see other pixels at every step and so do not make the same mistakes; members of each.
 _ENSEMBLES, _MEMBERS = 4, 3
@@ -44,7 +44,7 @@ class PartialRecipe(Variation, Protocol):
 
     @property
     def seed(self) -> int:
-        """Seed of the ensemble."""
+        """Seed of the ensembles."""
 
 
 def is_partial(masks: Tensor, ignore_index: int) -> bool:
@@ -79,7 +79,7 @@ def fill_in(mask: Tensor, answer: Tensor, ignore_index: int) -> tuple[Tensor, Te
 def answered_shots(
     generator: FeatureGenerator, training: Annotated, labels: LabelSet, recipe: PartialRecipe
 ) -> Callable[[], Iterator[Shot]]:
-    """Lets an ensemble learn partial masks; gives the shots of an epoch, whole masks, when called."""
+    """Lets ensembles learn partial masks; gives the shots of an epoch, whole masks, when called."""
     source = latents_of_seed(generator, _SEED, 1.0)
     fresh = draw(generator, source, range(recipe.answered_samples))
     nobody = torch.full((len(fresh), *training.masks.shape[1:]), labels.ignore_index)
@@ -96,7 +96,8 @@ def answered_shots(
     def pack(i: int) -> list[Tensor]:
         return packing.pack(features_of(generator, samples.take([i]).latents))
 
-    for features in tqdm(map(pack, range(len(samples))), "features", len(samples), leave=False):
+    for i in tqdm(range(len(samples)), desc="features", leave=False):
+        features = pack(i)
         for learner in learners:
             learner.offer(features)
     # One sample after the other, as they were drawn: all at once end in worse answers.
@@ -111,8 +112,8 @@ def answered_shots(
 
     def answer(i: int) -> Tensor:
         features = pack(i)
-        each = [learner.probabilities(features, samples.images[i]) for learner in learners]
-        return torch.stack(each).mean(0)
+        members = torch.cat([learner.members(features) for learner in learners], 1)
+        return together(members, samples.images[i])
 
     answered = tqdm(range(len(samples)), desc="answers", leave=False)
     filled = [fill_in(masks[[i]], answer(i), nothing) for i in answered]

@@ -230,40 +230,43 @@ class StrokeLearner:
         return columns * keep / (1 - _DROPOUT)
 
     @torch.no_grad()
-    def probabilities(self, pack: Sequence[Tensor], image: Tensor) -> Tensor:
-        """What all members together make of a sample: [1, C, R, R].
+    def members(self, pack: Sequence[Tensor]) -> Tensor:
+        """The probabilities of every member for a sample, [1, K, C, r, r]; r is R unless R is large.
 
         Args:
             pack: its features.
-            image: uint8 [3, R, R]; borders between classes go along its own.
         """
-        return self._at_full_size(self._together(self._members(pack), image))
-
-    @torch.no_grad()
-    def answer(self, pack: Sequence[Tensor], image: Tensor) -> Answer:
-        """What it makes of a sample; see `probabilities`."""
-        members = self._members(pack)
-        doubt = uncertainty(members)[None] / math.log(2)
-        mean, doubt = self._at_full_size(self._together(members, image)), self._at_full_size(doubt)
-        classes = mean[0].argmax(0).to(torch.uint8)
-        doubt = (doubt[0, 0].clamp(0, 1) * 255 + 0.5).to(torch.uint8)
-        return Answer(classes.numpy(), doubt.numpy())
-
-    def _together(self, members: Tensor, image: Tensor) -> Tensor:
-        side = members.shape[-1]
-        small = F.adaptive_avg_pool2d(image[None].float(), side)
-        return smooth_along_edges(members.mean(1), small)
-
-    def _members(self, pack: Sequence[Tensor]) -> Tensor:
-        """The probabilities of every member, [1, K, C, side, side]; the side is R unless R is large."""
         side = min(self.side, _LARGEST_ANSWER)
         members = self.network.of_maps(pack, side).softmax(2)
         return members.transpose(1, 2).unflatten(2, (side, side))[None]
 
-    def _at_full_size(self, maps: Tensor) -> Tensor:
-        if maps.shape[-1] == self.side:
-            return maps
-        return F.interpolate(maps, (self.side, self.side), mode="bilinear")
+    def answer(self, pack: Sequence[Tensor], image: Tensor) -> Answer:
+        """What it makes of a sample, by its features and image, uint8 [3, R, R]."""
+        members = self.members(pack)
+        classes = together(members, image)[0].argmax(0).to(torch.uint8)
+        doubt = _at_size(uncertainty(members)[None] / math.log(2), self.side)
+        doubt = (doubt[0, 0].clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+        return Answer(classes.numpy(), doubt.numpy())
+
+
+def together(members: Tensor, image: Tensor) -> Tensor:
+    """What members together make of a sample, with borders between classes along the image's edges.
+
+    Args:
+        members: probabilities [1, K, C, r, r].
+        image: uint8 [3, R, R].
+
+    Returns:
+        Probabilities [1, C, R, R].
+    """
+    small = F.adaptive_avg_pool2d(image[None].float(), members.shape[-1])
+    return _at_size(smooth_along_edges(members.mean(1), small), image.shape[-1])
+
+
+def _at_size(maps: Tensor, side: int) -> Tensor:
+    if maps.shape[-1] == side:
+        return maps
+    return F.interpolate(maps, (side, side), mode="bilinear")
 
 
 def _loss(logits: Tensor, classes: Tensor, weights: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 import teacher.stroke_learner
 from datasets.labels import Mask
 from teacher.packing import at_pixels
-from teacher.stroke_learner import StrokeLearner
+from teacher.stroke_learner import StrokeLearner, together
 
 NOTHING, SIDE, CHANNELS = 255, 16, [6, 6, 4]
 
@@ -113,4 +113,4 @@ def test_a_large_image_is_answered_at_full_size(monkeypatch: pytest.MonkeyPatch)
     student = taught()
     answer = student.answer(sample(3)[0], speckles())
     assert answer.classes.shape == answer.doubt.shape == (SIDE, SIDE)
-    assert student.probabilities(sample(3)[0], speckles()).shape == (1, 3, SIDE, SIDE)
+    assert together(student.members(sample(3)[0]), speckles()).shape == (1, 3, SIDE, SIDE)
