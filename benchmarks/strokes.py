@@ -36,7 +36,7 @@ from teacher.generators.choosing import choose_samples
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import latents_of_seed
 from teacher.page.candidates import Candidates
-from teacher.page.choice import doubt_of, in_sight, most_worth
+from teacher.page.choice import doubt_of, most_worth
 from teacher.page.output import AnnotatedFolder
 from teacher.page.strokes import NOTHING, Line
 from teacher.stroke_learner import StrokeLearner
@@ -49,7 +49,12 @@ HELD_OUT, FRESH, BALD = 777_000_001, (888_000_001, 999_000_001), 666_000_001  # 
 BRUSH, LONGEST = 4.0, 14.0  # px
 STEPS = 30  # of learning after each stroke: what the page does in a second
 FULL = "full masks"
-WAYS = ("next", "doubt", "random", "choose")  # first words of policies
+# Rendered faces without masks, beside the labelled images of a step.
+IMAGES = (
+    "--student.own_answer.unlabelled", "rendered", "--student.own_answer.unlabelled_batch", "16",
+    "--student.batch_size", "24",
+)  # fmt: skip
+WAYS = ("next", "random", "choose")  # first words of policies
 Region = npt.NDArray[np.bool_]
 
 
@@ -156,14 +161,12 @@ class Person:
             return int(self.chance.integers(SAMPLES))
         if self.way == "choose":
             return self.chosen[next(self.visits) % len(self.chosen)]
-        if self.learner.knows_nothing:
-            return 0
-        answers = {n: self.learner.answer(*self.seen(n)) for n in range(SAMPLES)}
-        doubts = {n: doubt_of(answer, self.strokes_of_class) for n, answer in answers.items()}
-        by_doubt_alone = self.way == "doubt"  # whatever classes a sample shows
-        seen = dict.fromkeys(answers, 1.0) if by_doubt_alone else in_sight(answers, len(LABELS))
-        recent = {sample, *self.order[-6:]}
-        chosen = most_worth(doubts, seen, self.candidates.profiles, self.order, recent)
+        doubts, recent = dict.fromkeys(range(SAMPLES), 1.0), set[int]()
+        if not self.learner.knows_nothing:
+            answers = {n: self.learner.answer(*self.seen(n)) for n in range(SAMPLES)}
+            doubts = {n: doubt_of(answer, self.strokes_of_class) for n, answer in answers.items()}
+            recent = {sample, *self.order[-6:]}
+        chosen = most_worth(doubts, self.candidates.looks, self.order, recent)
         assert chosen is not None
         return chosen
 
@@ -174,15 +177,22 @@ class Person:
         output.update(self.order, self.order, lambda n: self.masks[n], sum(self.strokes_of_class))
 
 
-def train(stage: str, run: Path, seed: int, annotations: Path, options: Iterable[str] = ()) -> None:
-    """One stage of the demo with these annotations."""
-    command = [
-        sys.executable, str(ROOT / "train.py"), stage, "--config", str(ROOT / "configs/demo.yaml"),
-        "--run.dir", str(run), "--sources.annotations", str(annotations), "--teacher.seed", str(seed),
-        "--student.seed", str(seed), "--label.seed", str(1000 + seed), "--student.workers", "0", *options,
-    ]  # fmt: skip
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
-    subprocess.run(command, check=True, cwd=ROOT, stdout=sys.stderr, env=environment)
+def train(stages: Iterable[str], run: Path, seed: int, options: Iterable[object]) -> None:
+    """Stages of the demo, one after the other."""
+    for stage in stages:
+        command = [
+            sys.executable, str(ROOT / "train.py"), stage, "--config", str(ROOT / "configs/demo.yaml"),
+            "--run.dir", str(run), "--teacher.seed", str(seed), "--student.seed", str(seed),
+            "--label.seed", str(1000 + seed), "--student.workers", "0", *IMAGES, *map(str, options),
+        ]  # fmt: skip
+        environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+        subprocess.run(command, check=True, cwd=ROOT, stdout=sys.stderr, env=environment)
+
+
+def teacher_figures(run: Path) -> dict[str, Any]:
+    """mIoU and IoU of a teacher on the annotated samples of `generated`."""
+    figures = read_json(run / "teacher/manifest.json")["figures"]["generated"]
+    return {"teacher_generated": figures["miou"], "teacher_iou": figures["iou"]}
 
 
 def student_figures(run: Path) -> dict[str, Any]:
@@ -212,16 +222,20 @@ def student_figures(run: Path) -> dict[str, Any]:
 def measure(
     run: Path, seed: int, annotations: Path, about: dict[str, Any], student: bool
 ) -> dict[str, Any]:
-    """A row: teacher and perhaps student of these annotations."""
-    whole = about["policy"] == FULL
-    shots = ["--teacher.shots", str(about["strokes"])] if whole else []
-    train("teacher", run, seed, annotations, shots)
-    figures = read_json(run / "teacher/manifest.json")["figures"]["generated"]
-    row = about | {"teacher_generated": figures["miou"], "teacher_iou": figures["iou"]}
+    """A row: teacher of these annotations and perhaps student, and both after a second round."""
+    given: list[object] = ["--sources.annotations", annotations]
+    if about["policy"] == FULL:
+        given += ["--teacher.shots", about["strokes"]]
+    train(["teacher"], run, seed, given)
+    row = about | teacher_figures(run)
     if student:
-        for stage in ("label", "student"):
-            train(stage, run, seed, annotations, shots)
+        train(["label", "student"], run, seed, given)
         row |= student_figures(run)
+        second = run / "second"
+        given += ["--sources.teacher", run / "teacher", "--sources.student", run / "student"]
+        given += ["--label.seed", 101_000 + seed, "--label.count", 2000]
+        train(["teacher", "label", "student"], second, seed, given)
+        row["second_round"] = teacher_figures(second) | student_figures(second)
     return row
 
 

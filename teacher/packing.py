@@ -18,7 +18,7 @@ from teacher.generators.base import FeatureGenerator, FeatureMap
 from teacher.generators.sampling import LatentSource
 
 _HALF = 2  # bytes
-_PLANNED_BY = 8  # samples of which the main directions are found
+PLANNED_BY = 8  # samples of which the main directions are found
 _FEWEST = 4  # channels that a projected map keeps at least
 _WIDEST = 1024  # channels of all maps together that a person need not wait for
 
@@ -95,7 +95,7 @@ def packing_of(
         samples: number of samples.
         memory: bytes for all packs.
     """
-    parts = [generator.synthesise(source([n]))[1] for n in range(min(_PLANNED_BY, samples))]
+    parts = [generator.synthesise(source([n]))[1] for n in range(min(PLANNED_BY, samples))]
     first = [torch.cat(maps) for maps in zip(*parts, strict=True)]
     return plan_packing(first, generator.features, samples, memory)
 

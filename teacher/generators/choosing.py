@@ -1,6 +1,10 @@
-"""Choose the samples that are most worth annotating."""
+"""Choose the samples that are most worth annotating.
+
+Shapes: N = samples, P = pixels of a sample at a coarse size, C = features of a pixel, K = parts.
+"""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +15,82 @@ from teacher.generators.base import FeatureGenerator
 from teacher.generators.sampling import LatentSource, chunks
 
 _COARSEST = 16  # px; smaller feature maps do not tell parts apart
+_SIDE = 32  # px, at which samples are looked at
 _PROJECTED = 128  # dimensions that stand for thousands of channels
+_CLUSTERED = 20_000  # pixels, of which parts are found
+_MEANS = 0.25  # what mean features count beside the distribution of parts
 
 # Of drawn samples: images [B, 3, R, R] and their feature maps -> a score each, [B].
 SampleScore = Callable[[Tensor, Sequence[Tensor]], Tensor]
+
+
+class Look(NamedTuple):
+    """What a sample looks like.
+
+    Attributes:
+        shares: of each part in its pixels, [K].
+        mean: of its pixels' features, [C].
+    """
+
+    shares: Tensor
+    mean: Tensor
+
+
+class Parts:
+    """Parts that nobody named yet: clusters of pixels by their features.
+
+    Args:
+        pixels: features of the pixels of some samples, [N, P, C].
+        count: K.
+    """
+
+    def __init__(self, pixels: Tensor, count: int = 24) -> None:
+        self._mean, self._deviation = pixels.mean((0, 1)), pixels.std((0, 1)) + 1e-6
+        every, state = pixels.flatten(0, 1), torch.Generator().manual_seed(0)
+        some = torch.randperm(len(every), generator=state)[:_CLUSTERED]
+        self._centres = _centres(self._standardised(every[some.to(pixels.device)]), count)
+
+    def look_at(self, pixels: Tensor) -> Look:
+        """What a sample looks like, by the features of its pixels [P, C]."""
+        pixels = self._standardised(pixels)
+        nearest = torch.cdist(pixels, self._centres).argmin(1)
+        counts = torch.bincount(nearest, minlength=len(self._centres))
+        return Look(counts / len(pixels), pixels.mean(0))
+
+    def _standardised(self, pixels: Tensor) -> Tensor:
+        return (pixels - self._mean) / self._deviation
+
+
+class Choice:
+    """Tells which sample is most worth annotating beside others.
+
+    Such a sample shows every part, as much of it as samples do on the average, and lies near to many others
+    in the distribution of parts, of which none that was chosen is near.
+
+    Args:
+        looks: of the samples to choose from.
+    """
+
+    def __init__(self, looks: Sequence[Look]) -> None:
+        shares, means = (torch.stack(tensors) for tensors in zip(*looks, strict=True))
+        self._in_sight = (shares / shares.mean(0).clamp_min(1e-6)).clamp(max=1).mean(1).cpu()
+        means = means / means.std().clamp_min(1e-6) / means.shape[1] ** 0.5
+        profiles = torch.cat([shares.sqrt(), _MEANS * means], 1)
+        distance = torch.cdist(profiles, profiles)
+        self._distance = (distance / distance.mean().clamp_min(1e-6)).cpu()
+
+    def worth(self, chosen: Sequence[int], weights: Tensor | None = None) -> Tensor:
+        """What each sample is worth, [N].
+
+        Args:
+            chosen: samples that are chosen already.
+            weights: of the samples that should have a near one, [N]; none for all alike.
+        """
+        nearest = self._distance[list(chosen)].amin(0) if chosen else torch.tensor(float("inf"))
+        reach = torch.minimum(nearest, self._distance)
+        if weights is not None:
+            reach = reach * (weights / weights.mean().clamp_min(1e-6))
+        return self._in_sight - reach.mean(1)
 
 
 @torch.no_grad()
@@ -25,12 +101,7 @@ def choose_samples(
     count: int,
     parts: int = 24,
 ) -> list[int]:
-    """Pick the samples that are most worth annotating.
-
-    The pixels of all samples are clustered by their features: clusters are parts that nobody named
-    yet. A sample shows a part as well as its share of that part compares with the mean share. Chosen
-    greedily are the samples that lie near many others in the distribution of parts and that show
-    every part.
+    """Pick the samples that are most worth annotating, see `Choice`, one after the other.
 
     Args:
         source, numbers: the samples to choose from.
@@ -40,25 +111,22 @@ def choose_samples(
     Returns:
         Numbers of the chosen samples, the most valuable first.
     """
-    pixels = _pixel_features(generator, source, numbers)
-    pixels = pixels.sub_(pixels.mean((0, 1))).div_(pixels.std((0, 1)) + 1e-6)
-
-    assigned = _cluster(pixels.flatten(0, 1), parts).view(len(numbers), -1)
-    shares = F.one_hot(assigned, parts).float().mean(1)  # [N, parts]
-    relative = shares / shares.mean(0).clamp_min(1e-6)
-    in_sight = relative.clamp(max=1).mean(1)
-    profile = torch.cat([shares.sqrt(), _coarse(pixels)], 1)
-    distance = torch.cdist(profile, profile)
-    distance = distance / distance.mean()
-
+    coarse = PixelFeatures(generator.resolution)
+    chunked = tqdm([*chunks(generator, numbers)], desc="features", leave=False)
+    pixels, done = torch.empty(0), 0
+    for chunk in chunked:
+        row = coarse(generator.synthesise(source(chunk))[1])
+        if not done:
+            pixels = row.new_empty(len(numbers), *row.shape[1:])
+        pixels[done : done + len(chunk)] = row
+        done += len(chunk)
+    found = Parts(pixels, parts)
+    choice = Choice([found.look_at(sample) for sample in pixels])
     chosen: list[int] = []
-    nearest = torch.full((len(numbers),), float("inf"))
     for _ in range(count):
-        reach = torch.minimum(nearest, distance.cpu()).mean(1)  # mean distance if i were added
-        score = in_sight.cpu() - reach
-        score[chosen] = -float("inf")
-        chosen.append(int(score.argmax()))
-        nearest = torch.minimum(nearest, distance[chosen[-1]].cpu())
+        worth = choice.worth(chosen)
+        worth[chosen] = -float("inf")
+        chosen.append(int(worth.argmax()))
     return [numbers[i] for i in chosen]
 
 
@@ -77,54 +145,39 @@ def highest_scores(
     return [numbers[i] for i in sorted(best.tolist())]
 
 
-def _pixel_features(
-    generator: FeatureGenerator, source: LatentSource, numbers: Sequence[int]
-) -> Tensor:
-    """Features of all pixels at 32 px, [N, P, C]; wide ones projected at random, which keeps distances."""
-    device, size = generator.device, min(32, generator.resolution)
-    channels = sum(count for count, side in generator.features.values() if side >= _COARSEST)
-    projection = None
-    if channels > 2 * _PROJECTED:
-        state = torch.Generator().manual_seed(0)
-        projection = torch.randn(channels, _PROJECTED, generator=state).to(device)
-    scale: Tensor | None = None
-    width = channels if projection is None else _PROJECTED
-    pixels = torch.empty(len(numbers), size * size, width, device=device)
-    done = 0
-    for chunk in tqdm([*chunks(generator, numbers)], desc="features", leave=False):
-        row = _columns(generator, source, chunk, size)
-        if projection is not None:
-            scale = row.std((0, 1)) + 1e-6 if scale is None else scale
-            row = row / scale @ projection
-        pixels[done : done + len(chunk)] = row
-        done += len(chunk)
-    return pixels
+class PixelFeatures:
+    """Hypercolumns of samples at a coarse size; wide ones are projected at random, which keeps distances.
+
+    Args:
+        resolution: side of the samples.
+    """
+
+    def __init__(self, resolution: int) -> None:
+        self._side, self._resolution = min(_SIDE, resolution), resolution
+        self._projection: Tensor | None = None
+
+    def __call__(self, features: Sequence[Tensor]) -> Tensor:
+        """Feature maps [N, C, r, r] of samples -> [N, P, C]."""
+        fine = [f for f in features if f.shape[-1] >= min(_COARSEST, self._resolution)]
+        sized = [F.interpolate(f.float(), (self._side,) * 2, mode="bilinear") for f in fine]
+        pixels = torch.cat(sized, 1).permute(0, 2, 3, 1).flatten(1, 2)
+        if pixels.shape[2] <= 2 * _PROJECTED:
+            return pixels
+        if self._projection is None:
+            state = torch.Generator().manual_seed(0)
+            random = torch.randn(pixels.shape[2], _PROJECTED, generator=state)
+            scale = pixels.std((0, 1)) + 1e-6  # of the first samples: it must not change
+            self._projection = random.to(pixels.device) / scale[:, None]
+        return pixels @ self._projection
 
 
-def _columns(
-    generator: FeatureGenerator, source: LatentSource, numbers: Sequence[int], size: int
-) -> Tensor:
-    """Hypercolumns of samples at a coarse size, [B, size * size, C]."""
-    features = [f for f in generator.synthesise(source(numbers))[1] if f.shape[-1] >= _COARSEST]
-    resized = [F.interpolate(f, size=(size, size), mode="bilinear") for f in features]
-    return torch.cat(resized, 1).permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def _coarse(pixels: Tensor) -> Tensor:
-    """What a sample looks like at large: its mean features, scaled to weigh as its parts do."""
-    mean = pixels.mean(1)
-    return mean / mean.std() / mean.shape[1] ** 0.5 * 0.25
-
-
-def _cluster(points: Tensor, count: int, rounds: int = 12) -> Tensor:
-    """k-means; returns the cluster of every point. Deterministic."""
-    state = torch.Generator().manual_seed(0)
-    subset = points[torch.randperm(len(points), generator=state)[:20_000].to(points.device)]
-    centres = subset[:count].clone()
+def _centres(points: Tensor, count: int, rounds: int = 12) -> Tensor:
+    """Those of k-means. Deterministic."""
+    centres = points[:count].clone()
     for _ in range(rounds):
-        nearest = torch.cdist(subset, centres).argmin(1)
+        nearest = torch.cdist(points, centres).argmin(1)
         for k in range(count):
-            members = subset[nearest == k]
+            members = points[nearest == k]
             if len(members):
                 centres[k] = members.mean(0)
-    return torch.cat([torch.cdist(part, centres).argmin(1) for part in points.split(65_536)])
+    return centres

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from datasets.annotations import Samples
 from teacher.generators.base import FeatureGenerator, to_device
+from teacher.generators.choosing import Look, Parts, PixelFeatures
 from teacher.generators.sampling import LatentSource, sample_batch_size, to_uint8
-from teacher.packing import packing_of
-from teacher.page.choice import profile_of
+from teacher.packing import PLANNED_BY, plan_packing
 
 
 class Candidates:
     """Samples of a generator with their features.
 
-    They come in order, and those that came stay: another thread may read them meanwhile.
+    The first few are there from the beginning. The others come in order, and those that came stay: another
+    thread may read them meanwhile.
 
     Args:
         source: gives the latents of samples by number.
@@ -29,37 +30,52 @@ class Candidates:
     Attributes:
         images: of the samples that came so far, uint8 [3, R, R] each.
         packs: their features, see `teacher.packing.Packing`.
-        profiles: a vector each, by which samples are told to be near or far.
+        looks: what they look like, by which samples are told to be near or far.
     """
 
+    @torch.no_grad()
     def __init__(
         self, generator: FeatureGenerator, source: LatentSource, count: int, memory: int | None
     ) -> None:
         self.generator, self.source, self.count = generator, source, count
         if memory is None:
             memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-        self.packing = packing_of(generator, source, count, memory)
+        first = [generator.synthesise(source([n])) for n in range(min(PLANNED_BY, count))]
+        images, features = zip(*first, strict=True)
+        maps = [torch.cat(parts) for parts in zip(*features, strict=True)]
+        self.packing = plan_packing(maps, generator.features, count, memory)
         self.images: list[Tensor] = []
         self.packs: list[list[Tensor]] = []
-        self.profiles: list[Tensor] = []
+        self.looks: list[Look] = []
+        self._coarse = PixelFeatures(generator.resolution)
+        self._pixels: list[Tensor] = []  # coarse ones of all samples, until the last one came
+        self._parts: Parts | None = None
+        self._keep(torch.cat(images), self.packing.pack(maps))
 
     @property
     def ready(self) -> int:
         """How many came so far."""
-        return len(self.packs)
+        return len(self.looks)
 
     @torch.no_grad()
     def draw_more(self) -> None:
         """Draw the next few, as many as suit the device at once."""
         ready = self.ready
         numbers = range(ready, min(self.count, ready + sample_batch_size(self.generator)))
-        latents = self.source(numbers)
-        drawn, features = self.generator.synthesise(latents)
-        packed = self.packing.pack(features)
-        self.images += to_uint8(drawn).cpu()
-        packs = [[m[i : i + 1].clone() for m in packed] for i in range(len(numbers))]
-        self.profiles += map(profile_of, packs)
-        self.packs += packs
+        images, features = self.generator.synthesise(self.source(numbers))
+        self._keep(images, self.packing.pack(features))
+
+    def _keep(self, images: Tensor, packed: Sequence[Tensor]) -> None:
+        self.images += to_uint8(images).cpu()
+        self.packs += [[m[i : i + 1].clone() for m in packed] for i in range(len(images))]
+        pixels = self._coarse(packed)
+        self._pixels.append(pixels.half())
+        self._parts = self._parts or Parts(pixels)
+        self.looks += map(self._parts.look_at, pixels)
+        if self.ready == self.count:  # parts of all samples are better than those of the first few
+            every = torch.cat(self._pixels).float()
+            self._parts, self._pixels = Parts(every), []
+            self.looks = [self._parts.look_at(sample) for sample in every]
 
     def samples(self, numbers: Sequence[int]) -> Samples:
         """Some of them with the latents that make their features again."""

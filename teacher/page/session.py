@@ -15,7 +15,7 @@ from datasets.labels import LabelSet, Mask
 from datasets.sheets import to_array
 from teacher.page.answers import Answers
 from teacher.page.candidates import Candidates
-from teacher.page.choice import doubt_of, in_sight, most_worth
+from teacher.page.choice import doubt_of, most_worth
 from teacher.page.journal import Drawing, Journal
 from teacher.page.output import AnnotatedFolder
 from teacher.page.strokes import NOTHING, Area, Line, read_stroke
@@ -89,7 +89,7 @@ class Session:
             "nothing": NOTHING,
             "features": self._candidates.packing.told,
             "folder": str(self._output.folder),
-            "first": drawn[-1] if drawn else 0,
+            "first": drawn[-1] if drawn else self._most_worth({}, [], []),
         }
 
     def image(self, sample: int) -> bytes:
@@ -157,20 +157,20 @@ class Session:
                 self._recent = [*self._recent, sample][-_RECENT:]
             drawn = {n for n, drawing in self._journal.drawings.items() if drawing.done}
             recent = set(self._recent)
-        answers = self._given()
-        doubts, seen = self._doubts(answers), in_sight(answers, len(self._labels))
-        chosen = most_worth(doubts, seen, self._candidates.profiles, drawn & set(doubts), recent)
-        if chosen is not None:
-            return {
-                "sample": chosen,
-                "why": f"doubt {min(1, doubts[chosen]):.0%}, and many like it have no strokes",
-            }
-        fresh = (n for n in range(self._candidates.ready) if n not in drawn | recent)
-        following = (sample + 1) % max(1, self._candidates.ready)
-        return {
-            "sample": next(fresh, following),
-            "why": "all others have strokes" if doubts else "there are no answers yet",
-        }
+        doubts = self._doubts(self._given())
+        if (chosen := self._most_worth(doubts, drawn, recent)) is not None:
+            need = f"doubt {min(1, doubts[chosen]):.0%}" if doubts else "it shows all parts"
+            return {"sample": chosen, "why": f"{need}, and many like it have no strokes"}
+        ready = self._candidates.ready
+        fresh = (n for n in range(ready) if n not in drawn | recent)
+        return {"sample": next(fresh, (sample + 1) % ready), "why": "all others have strokes"}
+
+    def _most_worth(
+        self, doubts: Mapping[int, float], drawn: Collection[int], but: Collection[int]
+    ) -> int | None:
+        """The sample that is most worth a stroke; all are in the same doubt where there is no answer."""
+        looks = self._candidates.looks
+        return most_worth(doubts or dict.fromkeys(range(len(looks)), 1.0), looks, drawn, but)
 
     def overview(self) -> list[dict[str, Any]]:
         """All samples that are drawn, by number."""

@@ -92,10 +92,11 @@ def test_wide_features_are_projected_so_that_distances_stay(
     """Thousands of channels shrink to a few dimensions, and pixels are as near to each other as before."""
     generator = load_generator(ROOT / "assets/faces64/generator")
     latents, numbers = latents_of_seed(generator, 0, 1.0), list(range(4))
+    features = generator.synthesise(latents(numbers))[1]
     distances = []
     for dimensions in (128, 64):  # of 224 channels, which are projected to fewer than half of them
         monkeypatch.setattr(choosing, "_PROJECTED", dimensions)
-        pixels = choosing._pixel_features(generator, latents, numbers).flatten(0, 1)[::11]
+        pixels = choosing.PixelFeatures(64)(features).flatten(0, 1)[::11]
         if dimensions == 128:
             assert pixels.shape[1] == 224
             pixels = pixels / pixels.std(0)
