@@ -3,9 +3,13 @@
 import numpy as np
 import torch
 
-from teacher.generators.choosing import Look
+from teacher.generators.choosing import Look, choose_samples
+from teacher.generators.registry import load_generator
+from teacher.generators.sampling import latents_of_seed
+from teacher.page.candidates import Candidates
 from teacher.page.choice import doubt_of, most_worth
 from teacher.stroke_learner import Answer
+from tests.conftest import ROOT
 
 # Two crowds of four and an odd one far from all; every sample shows two parts.
 LOOKS = [
@@ -51,3 +55,19 @@ def test_doubt_about_classes_without_strokes_counts_more() -> None:
     answer = Answer(classes, doubt)
     assert doubt_of(answer, [20, 0]) > 2 * doubt_of(answer, [0, 20])
     assert doubt_of(Answer(classes, np.zeros_like(doubt)), [1, 1]) == 0
+
+
+def test_without_answers_samples_come_as_sample_chooses_them() -> None:
+    generator = load_generator(ROOT / "assets/faces64/generator", torch.device("cpu"))
+    source, count = latents_of_seed(generator, 3, 1.0), 30
+    candidates = Candidates(generator, source, count, None)
+    assert 0 < candidates.ready < count
+    while candidates.ready < count:
+        candidates.draw_more()
+    assert [len(x) for x in (candidates.images, candidates.packs, candidates.looks)] == [count] * 3
+    drawn: list[int] = []
+    for _ in range(4):
+        n = most_worth(dict.fromkeys(range(count), 1.0), candidates.looks, drawn, [])
+        assert n is not None
+        drawn.append(n)
+    assert drawn == choose_samples(generator, source, range(count), 4)
