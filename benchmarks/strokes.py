@@ -35,6 +35,7 @@ from student.network import load_probabilities
 from teacher.generators.choosing import choose_samples
 from teacher.generators.registry import load_generator
 from teacher.generators.sampling import latents_of_seed
+from teacher.page.answers import STEPS
 from teacher.page.candidates import Candidates
 from teacher.page.choice import doubt_of, most_worth
 from teacher.page.output import AnnotatedFolder
@@ -47,7 +48,6 @@ LABELS = LabelSet.load(ROOT / "configs/labels/face8.yaml")
 SAMPLES, FIRST_SEED = 200, 500  # to choose from, and their seed beside the run's own
 HELD_OUT, FRESH, BALD = 777_000_001, (888_000_001, 999_000_001), 666_000_001  # of rendered faces
 BRUSH, LONGEST = 4.0, 14.0  # px
-STEPS = 30  # of learning after each stroke: what the page does in a second
 FULL = "full masks"
 # Rendered faces without masks, beside the labelled images of a step.
 IMAGES = (

@@ -1,11 +1,11 @@
 """The thread that works while a person draws: it draws the samples, learns from strokes and answers.
 
-What comes first: strokes that it has not seen; samples that are not drawn yet; learning on until the
-answers settle; answers that are older than what was learned.
+What comes first: a stroke that was just made, and the answer to it; strokes of an earlier time; samples
+that are not drawn yet; answers that are older than what was learned.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Condition, Thread
 from typing import Any, NamedTuple
 
@@ -18,9 +18,10 @@ from teacher.stroke_learner import Answer, StrokeLearner
 Tell = Callable[[dict[str, Any]], None]
 Save = Callable[[Collection[int]], None]  # writes the masks of these samples to the disk
 
-_BURST = 0.25  # seconds of learning before the first answer to a stroke
-_AT_ONCE = 5  # steps between two looks at the clock
-_SETTLED = 300  # steps after which an answer no longer changes much
+# Steps of learning for each stroke, however long the next one takes to come: the ensemble learns its own
+# answers too, and with more steps these are too firm for the next stroke to correct.
+STEPS = 15
+_AT_ONCE = 5  # steps between two looks at what else there is to do
 _TOLD_AT_ONCE, _SHOWN_AT_ONCE = 12, 4  # answers told together, of any samples and of those on show
 
 
@@ -56,8 +57,10 @@ class Answers:
         self.answered: dict[int, Answered] = {}
         self.error: BaseException | None = None
         self._awake = Condition()
-        self._changed: dict[int, None] = {}  # samples whose masks changed, in order
-        self._unseen: dict[int, None] = {}  # those of them that nothing has learned from yet
+        # Samples whose masks changed, in order, and how often.
+        self._changed: dict[int, int] = {}
+        self._unseen: dict[int, int] = {}  # those of them that nothing has learned from yet
+        self._earlier: dict[int, int] = {}  # the same, of an earlier time
         self._unsaved: dict[int, None] = {}  # those of them that are not in the folder yet
         self._failed, self._offered = False, 0
         self._wanted: list[int] = []
@@ -68,15 +71,15 @@ class Answers:
         """Begin to work."""
         self._thread.start()
 
-    def begin_with(self, samples: Iterable[int], saved: bool) -> None:
-        """Say which samples have strokes of an earlier time, before the start.
+    def begin_with(self, strokes: Mapping[int, int], saved: bool) -> None:
+        """Say which samples have how many strokes of an earlier time, before the start.
 
         Args:
             saved: whether their masks are written already.
         """
-        self._unseen.update(dict.fromkeys(samples))
+        self._earlier.update(strokes)
         if not saved:
-            self._unsaved.update(self._unseen)
+            self._unsaved.update(dict.fromkeys(strokes))
 
     def end(self) -> None:
         """End, after all masks that changed are written."""
@@ -88,7 +91,7 @@ class Answers:
     def changed(self, sample: int) -> None:
         """Say that the mask of a sample is another one."""
         with self._awake:
-            self._changed[sample] = None
+            self._changed[sample] = self._changed.get(sample, 0) + 1
             self._awake.notify()
 
     def want(self, samples: Sequence[int]) -> None:
@@ -99,6 +102,7 @@ class Answers:
 
     def _run(self) -> None:
         try:
+            self._offer_drawn()
             while self._work():
                 pass
         except BaseException as error:
@@ -112,8 +116,9 @@ class Answers:
             while not (self._changed or self._ended or self._is_busy()):
                 self._awake.wait()
             changed, self._changed = self._changed, {}
-            self._unseen.update(changed)
-            self._unsaved.update(changed)
+            for n, times in changed.items():
+                self._unseen[n] = self._unseen.get(n, 0) + self._earlier.pop(n, 0) + times
+            self._unsaved.update(dict.fromkeys(changed))
         candidates = self._candidates
         # What was drawn an earlier time waits until its samples are there again: the folder needs these.
         may_save = all(n < candidates.ready for n in self._unsaved)
@@ -123,14 +128,16 @@ class Answers:
             return False
         if self._ended:
             self._draw_more()
-        elif self._see():
+        elif self._see(self._unseen):
             self._learn_a_little()
-        elif waiting := self._stale(self._wanted):
-            self._answer(waiting[:_SHOWN_AT_ONCE])
-        elif candidates.ready < candidates.count:
-            self._draw_more()
         elif self._steps_left:
             self._learn_on()
+        elif waiting := self._stale(self._wanted):
+            self._answer(waiting[:_SHOWN_AT_ONCE])
+        elif self._see(self._earlier):
+            self._learn_on()
+        elif candidates.ready < candidates.count:
+            self._draw_more()
         else:
             self._answer(self._stale(range(candidates.ready))[:_TOLD_AT_ONCE])
         return True
@@ -148,9 +155,13 @@ class Answers:
             self._unsaved, self._failed = {}, False
 
     def _draw_more(self) -> None:
+        self._candidates.draw_more()
+        self._offer_drawn()
+
+    def _offer_drawn(self) -> None:
+        """Let the ensemble learn from the samples that were drawn since, and tell of them."""
         candidates = self._candidates
-        candidates.draw_more()
-        for pack in candidates.packs[self._offered :]:
+        for pack in candidates.packs[self._offered : candidates.ready]:
             self._learner.offer(pack)
         self._offered = candidates.ready
         self._tell({"event": "ready", "samples": candidates.ready, "of": candidates.count})
@@ -164,7 +175,7 @@ class Answers:
     def _is_busy(self) -> bool:
         candidates = self._candidates
         unfinished = candidates.ready < candidates.count or self._steps_left > 0
-        waiting = self._unseen or (self._unsaved and not self._failed)
+        waiting = self._unseen or self._earlier or (self._unsaved and not self._failed)
         return unfinished or bool(waiting or self._stale(range(candidates.ready)))
 
     def _stale(self, samples: Sequence[int]) -> list[int]:
@@ -176,36 +187,38 @@ class Answers:
             n for n in samples if n < ready and (n not in made or made[n].version < self._version)
         ]
 
-    def _see(self) -> bool:
-        """Take in the masks that changed, of samples that are drawn; gives whether there were any."""
-        found = [n for n in self._unseen if n < self._candidates.ready]
-        if found:
-            self._steps_left = _SETTLED
-        for n in found:
-            self._learner.see(n, self._candidates.packs[n], self._masks(n))
-            del self._unseen[n]
-        return bool(found)
+    def _see(self, changed: dict[int, int]) -> bool:
+        """Take in the first mask that changed, of a sample that is drawn; gives whether there was any."""
+        found = next((n for n in changed if n < self._candidates.ready), None)
+        if found is None:
+            return False
+        self._steps_left += STEPS * changed.pop(found)
+        self._learner.see(found, self._candidates.packs[found], self._masks(found))
+        if self._learner.knows_nothing:  # all was undone
+            self._steps_left = 0
+        return True
 
     def _learn_a_little(self) -> None:
-        """Learn what was just drawn, and answer before it is settled: somebody waits."""
+        """Learn what was just drawn, and answer at once: somebody waits."""
         begun = time.perf_counter()
-        if self._learner.knows_nothing:  # all was undone
+        if self._learner.knows_nothing:
             self.answered.clear()
-            self._steps_left = 0
             self._tell({"event": "answer", "samples": [], "version": self._version, "seconds": 0.0})
             return
-        while time.perf_counter() - begun < _BURST:
-            self._learner.learn(_AT_ONCE)
+        steps = min(STEPS, self._steps_left)
+        self._learner.learn(steps)
+        self._steps_left -= steps
         self._version += 1
         self._answer(self._stale(self._wanted[:1]), begun)
 
     def _learn_on(self) -> None:
         """Some more steps; after the last ones, all answers are to be made anew."""
         steps = min(_AT_ONCE, self._steps_left)
+        if not steps:
+            return
         self._learner.learn(steps)
-        if steps == self._steps_left:
-            self._version += 1
         self._steps_left -= steps
+        self._version += not self._steps_left
 
     def _answer(self, samples: Sequence[int], begun: float | None = None) -> None:
         """Answer for some samples, or fewer where a stroke comes between, and tell.

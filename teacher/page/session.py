@@ -53,7 +53,8 @@ class Session:
         self._listeners: list[Listener] = []
         self._answers = Answers(candidates, len(labels), self._mask, self._save, self._tell)
         saved = output.is_in_step(self._drawn(), journal.count)
-        self._answers.begin_with(journal.drawings, saved)
+        strokes = {n: len(drawing.done) for n, drawing in journal.drawings.items()}
+        self._answers.begin_with(strokes, saved)
 
     @property
     def error(self) -> BaseException | None:

@@ -23,7 +23,9 @@ from common.stage_folder import artifact_hash
 from datasets.annotations import INDEX, read_annotated
 from datasets.labels import LabelSet
 from teacher.generators.registry import load_generator
-from teacher.generators.sampling import to_uint8
+from teacher.generators.sampling import latents_of_seed, to_uint8
+from teacher.page.answers import Answers
+from teacher.page.candidates import Candidates
 from teacher.page.output import FOLDER
 from tests.conftest import ROOT, SIZE, Chain, command_line, environment, run_cli
 from tests.teacher.page.serving import COUNT, Served, serve, until
@@ -64,6 +66,34 @@ def test_every_sample_is_answered_after_a_stroke(served: Served) -> None:
     for _ in range(6):
         shown.append(session.next(shown[-1])["sample"])
     assert len(set(shown)) == 7 and all(row["doubt"] is not None for row in session.overview())
+
+
+def test_answers_depend_on_the_strokes_and_not_on_how_long_they_take(
+    chain: Chain, labels: LabelSet, tmp_path: Path
+) -> None:
+    answers = []
+    for pause in (0.0, 0.7):
+        with serve(chain, labels, tmp_path / str(pause)) as served:
+            for n, label in ((0, 0), (0, 1), (4, 2)):
+                served.session.add(n, line(label, 4 * label))
+                until(lambda: served.session.is_settled)
+                time.sleep(pause)
+            answers.append([served.session.answer(n) for n in range(COUNT)])
+    assert answers[0] == answers[1]
+
+
+def test_samples_so_few_that_all_are_there_at_once_are_told_and_learned_from(
+    chain: Chain,
+) -> None:
+    generator = load_generator(chain.generator, torch.device("cpu"))
+    candidates = Candidates(generator, latents_of_seed(generator, 5, 1.0), 3, None)
+    told: list[dict[str, Any]] = []
+    nothing = np.full((SIZE, SIZE), 255, np.uint8)
+    answers = Answers(candidates, 2, lambda _: nothing, lambda _: None, told.append)
+    answers.start()
+    until(lambda: answers.is_settled)
+    answers.end()
+    assert told == [{"event": "ready", "samples": 3, "of": 3}] and answers.error is None
 
 
 def test_the_folder_follows_the_strokes(served: Served, labels: LabelSet) -> None:
