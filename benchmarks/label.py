@@ -90,7 +90,7 @@ class Job:
         if self.path == "generator":
             return lambda: generator.synthesis(w, noise)[0].cpu(), self.batch
         return (
-            lambda: teacher.probabilities(generator.synthesis(w, noise)[1]).argmax(1).cpu(),
+            lambda: teacher(generator.synthesis(w, noise)[1]).float().mean(1).argmax(1).cpu(),
             self.batch,
         )
 

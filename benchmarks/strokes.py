@@ -49,11 +49,6 @@ SAMPLES, FIRST_SEED = 200, 500  # to choose from, and their seed beside the run'
 HELD_OUT, FRESH, BALD = 777_000_001, (888_000_001, 999_000_001), 666_000_001  # of rendered faces
 BRUSH, LONGEST = 4.0, 14.0  # px
 FULL = "full masks"
-# Rendered faces without masks, beside the labelled images of a step.
-IMAGES = (
-    "--student.own_answer.unlabelled", "rendered", "--student.own_answer.unlabelled_batch", "16",
-    "--student.batch_size", "24",
-)  # fmt: skip
 WAYS = ("next", "random", "choose")  # first words of policies
 Region = npt.NDArray[np.bool_]
 
@@ -178,12 +173,12 @@ class Person:
 
 
 def train(stages: Iterable[str], run: Path, seed: int, options: Iterable[object]) -> None:
-    """Stages of the demo, one after the other."""
+    """Stages of `configs/strokes.yaml`, one after the other."""
     for stage in stages:
         command = [
-            sys.executable, str(ROOT / "train.py"), stage, "--config", str(ROOT / "configs/demo.yaml"),
+            sys.executable, str(ROOT / "train.py"), stage, "--config", str(ROOT / "configs/strokes.yaml"),
             "--run.dir", str(run), "--teacher.seed", str(seed), "--student.seed", str(seed),
-            "--label.seed", str(1000 + seed), "--student.workers", "0", *IMAGES, *map(str, options),
+            "--label.seed", str(1000 + seed), "--student.workers", "0", *map(str, options),
         ]  # fmt: skip
         environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
         subprocess.run(command, check=True, cwd=ROOT, stdout=sys.stderr, env=environment)
@@ -233,7 +228,7 @@ def measure(
         row |= student_figures(run)
         second = run / "second"
         given += ["--sources.teacher", run / "teacher", "--sources.student", run / "student"]
-        given += ["--label.seed", 101_000 + seed, "--label.count", 2000]
+        given += ["--label.seed", 101_000 + seed]
         train(["teacher", "label", "student"], second, seed, given)
         row["second_round"] = teacher_figures(second) | student_figures(second)
     return row

@@ -22,21 +22,28 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ["#d1495b", "#00798c", "#edae49", "#7a5195"]
-KINDS = {"teacher_generated": ("teacher", "-", "o"), "student_held_out": ("student", "--", "s")}
+TEACHER, STUDENT = "teacher_generated", "student_held_out"
+# What a row has, the line, the mark and whether it is filled.
+KINDS = {
+    "teacher": (TEACHER, "-", "o", False),
+    "student": (STUDENT, "--", "s", False),
+    "teacher, two rounds": (TEACHER, "-", "o", True),
+    "student, two rounds": (STUDENT, "--", "s", True),
+}
 
 
 def chart(rows: list[dict[str, Any]]) -> str:
     """All rows as SVG text."""
     values: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        for kind in KINDS:
-            if kind in row:
-                values[row["policy"], kind][row["strokes"]].append(100 * row[kind])
+        for kind, (figure, *_, is_second) in KINDS.items():
+            if (found := row.get("second_round", {}) if is_second else row) and figure in found:
+                values[row["policy"], kind][row["strokes"]].append(100 * found[figure])
     colours = dict(zip(sorted({row["policy"] for row in rows} - {FULL}), COLOURS, strict=False))
 
     def draw(axes: "Axes") -> None:
         for (policy, kind), points in values.items():
-            name, line, mark = KINDS[kind]
+            _, line, mark, is_filled = KINDS[kind]
             at = sorted(points)
             means = [sum(points[n]) / len(points[n]) for n in at]
             if policy == FULL:
@@ -44,7 +51,7 @@ def chart(rows: list[dict[str, Any]]) -> str:
                     masks = "1 whole mask" if n == 1 else f"{n} whole masks"
                     axes.axhline(mean, color="#8a8f98", linestyle=line, linewidth=0.9)
                     axes.annotate(
-                        f"{name}, {masks}", (0.01, mean), (0, 2), xycoords=("axes fraction", "data"),
+                        f"{kind}, {masks}", (0.01, mean), (0, 2), xycoords=("axes fraction", "data"),
                         textcoords="offset points", fontsize=7, color="#5b6068",
                     )  # fmt: skip
                 continue
@@ -54,7 +61,7 @@ def chart(rows: list[dict[str, Any]]) -> str:
             ]
             axes.errorbar(
                 at, means, spread, color=colours[policy], linestyle=line, marker=mark, ms=4,
-                capsize=3, label=f"{name}, {policy}",
+                mfc=colours[policy] if is_filled else "none", capsize=3, label=f"{policy}, {kind}",
             )  # fmt: skip
         ticks = sorted({row["strokes"] for row in rows if row["policy"] != FULL})
         axes.set_xscale("log")
@@ -63,7 +70,7 @@ def chart(rows: list[dict[str, Any]]) -> str:
         axes.set(xlabel="strokes", ylabel="mIoU, %")
         axes.margins(x=0.12)
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, loc="lower right", fontsize=8)
+        axes.legend(frameon=False, loc="lower right", fontsize=7)
 
     return svg(draw, 4.2)
 

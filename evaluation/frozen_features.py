@@ -89,7 +89,7 @@ def fit_frozen_features(
     def predict(batch: Tensor) -> Tensor:
         # One image at a time: at the size that transformers need, the maps of a batch take much memory.
         parts = [
-            head.probabilities(_features(maps, size, image[None]))
+            head.probabilities(_features(maps, size, image[None]), image[None])
             for image in batch.to(images.device)
         ]
         return torch.cat(parts).argmax(1).to(torch.uint8).cpu()

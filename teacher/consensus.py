@@ -89,7 +89,8 @@ def open_disagreement(
     images_to_classes = open_student(student, labels, False, generator.device)
 
     def score(images: Tensor, features: Sequence[Tensor]) -> Tensor:
-        answers = [features_to_classes.probabilities(features), images_to_classes(to_uint8(images))]
+        drawn = to_uint8(images)
+        answers = [features_to_classes.probabilities(features, drawn), images_to_classes(drawn)]
         return image_score(uncertainty(torch.stack(answers, 1)))
 
     return score

@@ -23,6 +23,7 @@ from common.errors import UserError
 from common.files import read_fields
 from common.options import read_options
 from common.stage_folder import plain
+from teacher.edges import smooth_along_edges
 from teacher.generators.base import FeatureGenerator, channels_of
 from teacher.hypercolumn import HypercolumnConv, Interpolation
 from teacher.layers import convolve, dropout
@@ -48,6 +49,8 @@ class FewShotConfig:
         channel_dropout: share of the hypercolumn's channels that a training step leaves out.
         head_dropout: share of the activations between the convolutions that a training step leaves out.
         members: networks in the ensemble, alike but for their initial weights.
+        follow_edges: let borders between classes follow the edges of the image, in answers; nothing is
+            learned otherwise.
     """
 
     widths: tuple[int, ...] = (128, 64, 64, 32)
@@ -58,6 +61,7 @@ class FewShotConfig:
     channel_dropout: float = 0.0
     head_dropout: float = 0.0
     members: int = 1
+    follow_edges: bool = False
 
     def __post_init__(self) -> None:
         if len(self.dilations) != len(self.widths) + 1 or self.dilations[0] != 1:
@@ -155,9 +159,19 @@ class FewShotCNN(nn.Module):
             x = convolve(conv, x)
         return x.unflatten(1, (self.config.members, -1))
 
-    def probabilities(self, features: Sequence[Tensor]) -> Tensor:
-        """The mean of the members' probabilities, [B, C, S, S]."""
-        return self(features).float().softmax(2).mean(1)
+    def probabilities(self, features: Sequence[Tensor], images: Tensor) -> Tensor:
+        """The answer for samples, [B, C, S, S].
+
+        Args:
+            features: all feature maps of the generator.
+            images: from 0 to 255, [B, 3, S, S].
+        """
+        return self.together(self(features).float().softmax(2), images)
+
+    def together(self, members: Tensor, images: Tensor) -> Tensor:
+        """The probabilities of all members [B, K, C, S, S] as one answer [B, C, S, S]."""
+        mean = members.mean(1)
+        return smooth_along_edges(mean, images) if self.config.follow_edges else mean
 
 
 class _Scaled(nn.Module):

@@ -139,10 +139,12 @@ class Labeller:
             drawn, features = self.generator.synthesise(latents)
             members = self.teacher(features).float().softmax(2)
         images = to_uint8(drawn)
+        answer = self.teacher.together(members, images)
         agreement: Sequence[float | None] = [None] * len(images)
         if self.together:
-            members, agreement = self._with_student(images, members)
-        shares, classes = members.mean(1).topk(config.top_k, dim=1)
+            answer, agreement = self._with_student(images, answer)
+            members = answer[:, None]
+        shares, classes = answer.topk(config.top_k, dim=1)
         shares = (shares * 255 + 0.5).to(torch.uint8)
         ranked = torch.stack([classes.to(torch.uint8), shares], 2).flatten(1, 2).cpu()
         scores = image_score(uncertainty(members)).tolist()
@@ -153,16 +155,16 @@ class Labeller:
             )
         ]
 
-    def _with_student(self, images: Tensor, members: Tensor) -> tuple[Tensor, list[float]]:
-        """What the student makes of the images, joined with the teacher's answer [B, K, C, S, S].
+    def _with_student(self, images: Tensor, teacher: Tensor) -> tuple[Tensor, list[float]]:
+        """What the student makes of the images, joined with the teacher's answer [B, C, S, S].
 
         Returns:
-            The joined answer [B, 1, C, S, S], and on each sample the share of pixels on which both agree.
+            The joined answer, and on each sample the share of pixels on which both agree.
         """
         assert self.together is not None
-        teacher, student = members.mean(1), self.together.student(images)
+        student = self.together.student(images)
         agreement = (teacher.argmax(1) == student.argmax(1)).float().mean((1, 2))
-        return self.together.consensus.join(teacher, student)[:, None], agreement.tolist()
+        return self.together.consensus.join(teacher, student), agreement.tolist()
 
     def encode(self, numbered: tuple[int, ScoredSample]) -> Encoded:
         """A sample and its number as files."""

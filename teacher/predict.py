@@ -30,8 +30,9 @@ def predict_samples(generator: FeatureGenerator, teacher: FewShotCNN, samples: S
     training, parts = teacher.training, []
     teacher.eval()
     for chunk in chunks(generator, range(len(samples))):
-        features = features_of(generator, samples.take(chunk).latents)
-        parts.append(teacher.probabilities(features).argmax(1).to(torch.uint8).cpu())
+        some = samples.take(chunk)
+        features, images = features_of(generator, some.latents), some.images.to(generator.device)
+        parts.append(teacher.probabilities(features, images).argmax(1).to(torch.uint8).cpu())
     teacher.train(training)
     return torch.cat(parts)
 

@@ -131,11 +131,13 @@ def fit_teacher_again(
 def _annotated_shot(task: Task, recipe: TeacherStage, teacher: FewShotCNN) -> Shot:
     """A random annotated sample and its mask; the teacher fills in what a partial one leaves open."""
     i, ignore = int(torch.randint(len(task.training.samples), ())), task.labels.ignore_index
-    features = training_features(task.generator, task.training.samples.take([i]), recipe)
+    sample = task.training.samples.take([i])
+    features = training_features(task.generator, sample, recipe)
     mask = task.training.masks[[i]]
     if not is_partial(mask, ignore):
         return Shot(features, mask)
-    return Shot(features, *fill_in(mask, teacher.probabilities(features), ignore))
+    images = sample.images.to(task.generator.device)
+    return Shot(features, *fill_in(mask, teacher.probabilities(features, images), ignore))
 
 
 @torch.no_grad()
@@ -145,9 +147,10 @@ def _answered_shot(
     """A fresh sample, drawn from the global random state, with the teacher's answer or that of both."""
     number = int(torch.randint(_SAMPLES, ()))
     latents = generator.latents(generator.random_inputs(_SEED, [number]), psi)
-    image, features = generator.synthesise(latents)
-    answer = teacher.probabilities(features)
+    drawn, features = generator.synthesise(latents)
+    image = to_uint8(drawn)
+    answer = teacher.probabilities(features, image)
     if together:
-        answer = together.consensus.join(answer, together.student(to_uint8(image)))
+        answer = together.consensus.join(answer, together.student(image))
     confidence, classes = answer.max(1)
     return Shot(features, classes.to(torch.uint8), confidence)

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from common.errors import UserError
 from teacher import fewshot
+from teacher.edges import smooth_along_edges
 from teacher.fewshot import FewShotCNN, FewShotConfig, image_score, uncertainty
 
 FEATURES = {"4.0": 6, "8.0": 5, "8.1": 4}
@@ -41,7 +43,27 @@ def test_an_ensemble_is_its_members_side_by_side() -> None:
     for k in range(3):
         assert torch.allclose(logits[:, k], alone[k], atol=1e-5)
     mean = torch.stack([a.softmax(1) for a in alone]).mean(0)
-    assert torch.allclose(ensemble.probabilities(features), mean, atol=1e-6)
+    images = torch.randint(256, (2, 3, 8, 8))
+    assert torch.allclose(ensemble.probabilities(features, images), mean, atol=1e-6)
+
+
+def test_answers_follow_the_edges_of_the_image_if_they_are_to() -> None:
+    torch.manual_seed(0)
+    network, features = FewShotCNN(CONFIG, FEATURES, 8, 3), maps()
+    following = FewShotCNN(replace(CONFIG, follow_edges=True), FEATURES, 8, 3)
+    following.load_state_dict(network.state_dict())
+    halves = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    halves[..., 4:] = 255
+    plain, smooth = (n.probabilities(features, halves) for n in (network, following))
+    assert torch.equal(smooth, smooth_along_edges(plain, halves))
+
+    def roughness(answer: Tensor) -> Tensor:
+        """Mean difference of neighbours that lie on the same side of the edge."""
+        return (
+            torch.cat([answer[..., :4].diff(dim=-1), answer[..., 4:].diff(dim=-1)], -1).abs().mean()
+        )
+
+    assert roughness(smooth) < 0.75 * roughness(plain)
 
 
 def test_samples_go_through_in_parts_that_a_cache_holds(monkeypatch: pytest.MonkeyPatch) -> None:

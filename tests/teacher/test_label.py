@@ -15,15 +15,18 @@ import torch
 
 from common.errors import UserError
 from common.files import read_json
+from datasets.annotations import Samples
 from datasets.labels import LabelSet
 from datasets.pseudo_labels import PseudoLabels, read_scores, shard_name
+from teacher.edges import smooth_along_edges
 from teacher.fewshot import FewShotCNN, FewShotConfig, image_score, load_teacher, uncertainty
 from teacher.generators.base import channels_of
 from teacher.generators.registry import load_generator
-from teacher.generators.sampling import latents_of_seed
+from teacher.generators.sampling import latents_of_seed, to_uint8
 from teacher.label import produce
 from teacher.labeller import Labeller, LabelStage
 from teacher.online import OnlineSamples
+from teacher.predict import predict_samples
 from tests.conftest import (
     LABELS,
     ROOT,
@@ -37,7 +40,7 @@ from tests.conftest import (
 
 OPTIONS = (
     "--teacher.network.members", 2, "--label.count", 60, "--label.shard_size", 8, "--label.batch_size", 4,
-    "--label.top_k", 3, "--label.drop_uncertain", 0.1,
+    "--label.top_k", 3, "--label.drop_uncertain", 0.1, "--teacher.network.follow_edges", "true",
 )  # fmt: skip
 
 
@@ -76,12 +79,16 @@ def test_stored_samples_are_what_generator_and_teacher_say(chain: Chain, taught:
     made, store = labeller(chain, taught), PseudoLabels(taught / "label")
     generator, seed = made.generator, LabelStage().seed
     with torch.no_grad():
-        image, features = generator.synthesise(latents_of_seed(generator, seed, 1.0)([13]))
+        latents = latents_of_seed(generator, seed, 1.0)([13])
+        image, features = generator.synthesise(latents)
         members = made.teacher(features).softmax(2)
+    answer = smooth_along_edges(members.mean(1), to_uint8(image))
+    alone = predict_samples(generator, made.teacher, Samples(latents, to_uint8(image)))
     sample = store.sample(13)
     drawn = ((image[0] + 1) * 127.5).round().clamp(0, 255)
     assert (drawn - sample.image).abs().max() <= 1
-    ranked = members.mean(1)[0].sort(0, descending=True)
+    ranked = answer[0].sort(0, descending=True)
+    assert (alone[0] == sample.mask).float().mean() > 0.99
     assert (ranked.indices[0] == sample.mask).float().mean() > 0.99
     assert (ranked.values[0] * 255 - sample.confidence).abs().max() <= 1
     assert (ranked.values[1:3] * 255 - sample.runners_up[1::2]).abs().max() <= 1
