@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from common.errors import UserError
 from common.files import read_json
@@ -139,10 +140,10 @@ def test_what_was_drawn_before_is_learned_and_nothing_is_written_again(
 
 
 @contextmanager
-def drawing(chain: Chain, out: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def drawing(config: Path, out: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command in a process, and the address of its page."""
     command = command_line(
-        "draw", "--config", chain.config, "--out", out, "--no-open", "--count", 6, *more
+        "draw", "--config", config, "--out", out, "--no-open", "--count", 6, *more
     )
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(), text=True,
@@ -182,11 +183,11 @@ def test_the_command_goes_on_after_a_kill_and_its_folder_teaches(
     chain: Chain, tmp_path: Path
 ) -> None:
     out = tmp_path / "strokes"
-    with drawing(chain, out) as (process, address):
+    with drawing(chain.config, out) as (process, address):
         ask(address, "samples/0/strokes", line(0, 2))
         ask(address, "samples/4/strokes", line(1, 9))
         os.kill(process.pid, signal.SIGKILL)
-    with drawing(chain, out) as (process, address):
+    with drawing(chain.config, out) as (process, address):
         assert ask(address, "samples/4/state")["strokes"] == 1
         ask(address, "samples/4/strokes", line(2, 12))
         process.send_signal(signal.SIGINT)
@@ -201,9 +202,43 @@ def test_the_command_goes_on_after_a_kill_and_its_folder_teaches(
     assert made.returncode == 0, made.stderr
 
 
+def test_the_config_for_strokes_is_the_demos_but_for_what_helps_where_masks_say_little(
+    tmp_path: Path,
+) -> None:
+    strokes, demo = ROOT / "configs/strokes.yaml", ROOT / "configs/demo.yaml"
+    with drawing(strokes, tmp_path / "strokes") as (process, address):
+        ask(address, "samples/5/strokes", line(1, 30))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    folder = tmp_path / "strokes" / FOLDER
+    made = run_cli(
+        "distill", "--config", strokes, "--sources.annotations", folder, "--dry-run",
+        "--run.dir", tmp_path / "run",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert str(folder) in made.stdout and "round-2/student" in made.stdout
+    mine, theirs = (flat(yaml.safe_load(path.read_text())) for path in (strokes, demo))
+    assert {key for key, value in mine.items() if theirs.get(key) != value} == {
+        "run.dir", "sources.annotations", "teacher.network.follow_edges", "student.batch_size",
+        "student.own_answer.unlabelled", "student.own_answer.unlabelled_batch", "rounds.count",
+    }  # fmt: skip
+    assert not set(theirs) - set(mine)
+
+
+def flat(options: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested options by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{before}{name}.")
+        else:
+            found[before + name] = value
+    return found
+
+
 def test_samples_of_a_folder_are_drawn_on(chain: Chain, tmp_path: Path) -> None:
     out = tmp_path / "strokes"
-    with drawing(chain, out, "--samples", str(chain.folder / "test")) as (process, address):
+    with drawing(chain.config, out, "--samples", str(chain.folder / "test")) as (process, address):
         assert ask(address, "setup")["samples"] == 5
         ask(address, "samples/4/strokes", line(0, 2))
         ask(address, "samples/4/strokes", line(1, 9))
