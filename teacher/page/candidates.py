@@ -15,6 +15,8 @@ from teacher.generators.choosing import Look, Parts, PixelFeatures
 from teacher.generators.sampling import LatentSource, sample_batch_size, to_uint8
 from teacher.packing import PLANNED_BY, plan_packing
 
+_ENOUGH = 200  # samples of which parts are found; later ones are seen by these
+
 
 class Candidates:
     """Samples of a generator with their features.
@@ -48,7 +50,7 @@ class Candidates:
         self.packs: list[list[Tensor]] = []
         self.looks: list[Look] = []
         self._coarse = PixelFeatures(generator.resolution)
-        self._pixels: list[Tensor] = []  # coarse ones of all samples, until the last one came
+        self._pixels: list[Tensor] | None = []  # coarse ones of all samples, until they are enough
         self._parts: Parts | None = None
         self._keep(torch.cat(images), self.packing.pack(maps))
 
@@ -69,12 +71,14 @@ class Candidates:
         self.images += to_uint8(images).cpu()
         self.packs += [[m[i : i + 1].clone() for m in packed] for i in range(len(images))]
         pixels = self._coarse(packed)
-        self._pixels.append(pixels.half())
-        self._parts = self._parts or Parts(pixels)
+        self._parts = self._parts or Parts(pixels)  # of the first few, for now
         self.looks += map(self._parts.look_at, pixels)
-        if self.ready == self.count:  # parts of all samples are better than those of the first few
+        if self._pixels is None:
+            return
+        self._pixels.append(pixels.half())
+        if self.ready >= min(self.count, _ENOUGH):
             every = torch.cat(self._pixels).float()
-            self._parts, self._pixels = Parts(every), []
+            self._parts, self._pixels = Parts(every), None
             self.looks = [self._parts.look_at(sample) for sample in every]
 
     def samples(self, numbers: Sequence[int]) -> Samples:
