@@ -49,8 +49,8 @@ class FewShotConfig:
         channel_dropout: share of the hypercolumn's channels that a training step leaves out.
         head_dropout: share of the activations between the convolutions that a training step leaves out.
         members: networks in the ensemble, alike but for their initial weights.
-        follow_edges: let borders between classes follow the edges of the image, in answers; nothing is
-            learned otherwise.
+        follow_edges: let the borders between classes in an answer follow the edges of the image. Training
+            stays the same.
     """
 
     widths: tuple[int, ...] = (128, 64, 64, 32)
