@@ -61,6 +61,7 @@ def chart(rows: list[dict[str, Any]]) -> str:
             ]
             axes.errorbar(
                 at, means, spread, color=colours[policy], linestyle=line, marker=mark, ms=4,
+                linewidth=1.8 if is_filled else 0.9,
                 mfc=colours[policy] if is_filled else "none", capsize=3, label=f"{policy}, {kind}",
             )  # fmt: skip
         ticks = sorted({row["strokes"] for row in rows if row["policy"] != FULL})
