@@ -44,6 +44,7 @@ from teacher.stroke_learner import StrokeLearner
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "assets/faces64"
+CONFIG = "configs/strokes.yaml"
 LABELS = LabelSet.load(ROOT / "configs/labels/face8.yaml")
 SAMPLES, FIRST_SEED = 200, 500  # to choose from, and their seed beside the run's own
 HELD_OUT, FRESH, BALD = 777_000_001, (888_000_001, 999_000_001), 666_000_001  # of rendered faces
@@ -173,10 +174,10 @@ class Person:
 
 
 def train(stages: Iterable[str], run: Path, seed: int, options: Iterable[object]) -> None:
-    """Stages of `configs/strokes.yaml`, one after the other."""
+    """Stages of `CONFIG`, one after the other."""
     for stage in stages:
         command = [
-            sys.executable, str(ROOT / "train.py"), stage, "--config", str(ROOT / "configs/strokes.yaml"),
+            sys.executable, str(ROOT / "train.py"), stage, "--config", str(ROOT / CONFIG),
             "--run.dir", str(run), "--teacher.seed", str(seed), "--student.seed", str(seed),
             "--label.seed", str(1000 + seed), "--student.workers", "0", *map(str, options),
         ]  # fmt: skip
@@ -222,7 +223,7 @@ def measure(
     if about["policy"] == FULL:
         given += ["--teacher.shots", about["strokes"]]
     train(["teacher"], run, seed, given)
-    row = about | teacher_figures(run)
+    row = about | {"config": CONFIG} | teacher_figures(run)
     if student:
         train(["label", "student"], run, seed, given)
         row |= student_figures(run)
