@@ -89,10 +89,12 @@ class Job:
             return lambda: teacher.first(features).cpu(), self.batch
         if self.path == "generator":
             return lambda: generator.synthesis(w, noise)[0].cpu(), self.batch
-        return (
-            lambda: teacher(generator.synthesis(w, noise)[1]).float().mean(1).argmax(1).cpu(),
-            self.batch,
-        )
+
+        def label() -> object:
+            images, features = generator.synthesis(w, noise)
+            return teacher.probabilities(features, images).argmax(1).cpu()
+
+        return label, self.batch
 
     @torch.no_grad()
     def serve(self) -> None:

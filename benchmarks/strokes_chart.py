@@ -37,7 +37,8 @@ def chart(rows: list[dict[str, Any]]) -> str:
     values: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         for kind, (figure, *_, is_second) in KINDS.items():
-            if (found := row.get("second_round", {}) if is_second else row) and figure in found:
+            found = row.get("second_round", {}) if is_second else row
+            if figure in found:
                 values[row["policy"], kind][row["strokes"]].append(100 * found[figure])
     colours = dict(zip(sorted({row["policy"] for row in rows} - {FULL}), COLOURS, strict=False))
 

@@ -135,7 +135,7 @@ class Answers:
         elif waiting := self._stale(self._wanted):
             self._answer(waiting[:_SHOWN_AT_ONCE])
         elif self._see(self._earlier):
-            self._learn_on()
+            return True
         elif candidates.ready < candidates.count:
             self._draw_more()
         else:
@@ -214,8 +214,6 @@ class Answers:
     def _learn_on(self) -> None:
         """Some more steps; after the last ones, all answers are to be made anew."""
         steps = min(_AT_ONCE, self._steps_left)
-        if not steps:
-            return
         self._learner.learn(steps)
         self._steps_left -= steps
         self._version += not self._steps_left

@@ -19,7 +19,6 @@ from teacher.page.choice import doubt_of, most_worth
 from teacher.page.journal import Drawing, Journal
 from teacher.page.output import AnnotatedFolder
 from teacher.page.strokes import NOTHING, Area, Line, read_stroke
-from teacher.stroke_learner import Answer
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -158,7 +157,7 @@ class Session:
                 self._recent = [*self._recent, sample][-_RECENT:]
             drawn = {n for n, drawing in self._journal.drawings.items() if drawing.done}
             recent = set(self._recent)
-        doubts = self._doubts(self._given())
+        doubts = self._doubts()
         if (chosen := self._most_worth(doubts, drawn, recent)) is not None:
             need = f"doubt {min(1, doubts[chosen]):.0%}" if doubts else "it shows all parts"
             return {"sample": chosen, "why": f"{need}, and many like it have no strokes"}
@@ -175,7 +174,7 @@ class Session:
 
     def overview(self) -> list[dict[str, Any]]:
         """All samples that are drawn, by number."""
-        doubts, found = self._doubts(self._given()), []
+        doubts, found = self._doubts(), []
         for n in range(self._candidates.ready):
             state = self.state(n)
             kept = {name: state[name] for name in ("sample", "strokes", "pixels", "accepted")}
@@ -221,11 +220,7 @@ class Session:
             begun = list(self._journal.drawings)
         return [n for n in begun if (self._mask(n) != NOTHING).any()]
 
-    def _given(self) -> dict[int, Answer]:
-        """The answers so far, by sample."""
-        return {n: answered.answer for n, answered in dict(self._answers.answered).items()}
-
-    def _doubts(self, answers: Mapping[int, Answer]) -> dict[int, float]:
+    def _doubts(self) -> dict[int, float]:
         """Doubt of every sample with an answer, where classes with few strokes count more."""
         strokes = [0] * len(self._labels)
         with self._lock:
@@ -235,4 +230,5 @@ class Session:
         for stroke in every:
             if isinstance(stroke, Line | Area) and stroke.label != NOTHING:
                 strokes[stroke.label] += 1
-        return {n: doubt_of(answer, strokes) for n, answer in answers.items()}
+        made = dict(self._answers.answered)
+        return {n: doubt_of(answered.answer, strokes) for n, answered in made.items()}
