@@ -63,7 +63,8 @@ class Session:
     @property
     def is_settled(self) -> bool:
         """Whether all strokes are learned and written and all answers are the last ones."""
-        return self._answers.is_settled
+        with self._lock:  # a stroke that is being written is not settled
+            return self._answers.is_settled
 
     def start(self) -> None:
         """Begin to draw samples and to answer."""
@@ -144,9 +145,9 @@ class Session:
             if changed := self._journal.add(sample, done):
                 self._editions[sample] = self._editions.get(sample, 0) + 1
                 self._masks.pop(sample, None)
+                self._answers.changed(sample)
         state = self.state(sample)
         if changed:
-            self._answers.changed(sample)
             self._tell({"event": "sample", "state": state})
         return state
 

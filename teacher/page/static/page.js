@@ -163,6 +163,7 @@ class Page {
   describe(sample, counts) {
     const names = this.setup.classes.map(({ name }) => name);
     const drawn = counts.flatMap((count, i) => (count ? [`${names[i]} ${count} pixels`] : []));
+    get("canvas").dataset.version = sample.answer?.version ?? ""; // of the answer on show, for whoever waits for it
     const found = sample.answer ? [...new Set(sample.answer.labels)].sort().map((i) => names[i]) : [];
     get("canvas").setAttribute("aria-label", [
       `Sample ${sample.number}.`,

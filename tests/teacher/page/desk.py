@@ -63,16 +63,11 @@ class Desk:
         until(lambda: self.text("facts").endswith(f", {share} % drawn"))
 
     def settle(self) -> tuple[Mask, Mask]:
-        """Wait for the last answer to all strokes; its classes, and what is drawn."""
+        """Wait until the page shows the last answer to all strokes; its classes, and what is drawn."""
         session, sample = self.served.session, self.sample
         until(lambda: session.is_settled and session.answer(sample) is not None)
         answer = session.answer(sample)
         assert answer is not None
         version, data = answer
-        self.page.wait(
-            f"fetch('samples/{sample}/answer').then((r) => r.headers.get('X-Version') === '{version}')"
-        )
-        self.page.run(
-            "new Promise((done) => setTimeout(done, 300))"
-        )  # the page has fetched it as well
+        self.page.wait(f"document.getElementById('canvas').dataset.version === '{version}'")
         return np.frombuffer(data, np.uint8)[: SIZE * SIZE].reshape(SIZE, SIZE), self.mask()

@@ -114,3 +114,9 @@ def saved_mask(folder: Path, labels: LabelSet, sample: int) -> Mask:
     with Journal(copy, HEAD, COUNT, SIZE, len(labels)) as journal:
         drawing = journal.drawings.get(sample)
         return np.full((SIZE, SIZE), 255, np.uint8) if drawing is None else drawing.mask(SIZE)
+
+
+def line(label: int, row: float) -> dict[str, Any]:
+    """A stroke across a sample, as the page sends it."""
+    points = [[2, row], [13, row]]
+    return {"kind": "line", "class": label, "size": 2, "points": points}
