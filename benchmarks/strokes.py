@@ -123,7 +123,7 @@ class Person:
         """Put so many strokes; gives their number after each."""
         sample, on_it, done = self.next(), 0, 0
         while done < strokes:
-            # On the first sample every class that is there gets a stroke.
+            # More on the first sample, which shows all classes.
             enough = self.most if len(self.order) > 1 else max(self.most, 12)
             found = largest_wrong(self.answer(sample), self.truth[sample])
             if found is None or on_it >= enough:
