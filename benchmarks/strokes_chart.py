@@ -9,6 +9,7 @@ masks.
 import argparse
 import sys
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,60 +22,65 @@ from evaluation.charts import svg
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ["#d1495b", "#00798c", "#edae49", "#7a5195"]
-TEACHER, STUDENT = "teacher_generated", "student_held_out"
-# What a row has, the line, the mark and whether it is filled.
-KINDS = {
-    "teacher": (TEACHER, "-", "o", False),
-    "student": (STUDENT, "--", "s", False),
-    "teacher, two rounds": (TEACHER, "-", "o", True),
-    "student, two rounds": (STUDENT, "--", "s", True),
-}
+COLOURS = ["#00798c", "#d1495b", "#edae49", "#7a5195"]
+FIGURES = {"teacher, generated": "teacher_generated", "student, held_out": "student_held_out"}
+ROUNDS = ("one round", "two rounds")
+Values = dict[tuple[str, str], dict[int, list[float]]]  # by policy and rounds, then by strokes
+
+
+def values_of(rows: list[dict[str, Any]], figure: str) -> Values:
+    """A figure of all rows, in percent."""
+    values: Values = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        for rounds, found in zip(ROUNDS, (row, row.get("second_round", {})), strict=True):
+            if figure in found:
+                values[row["policy"], rounds][row["strokes"]].append(100 * found[figure])
+    return values
+
+
+def draw(rows: list[dict[str, Any]], title: str, axes: "Axes") -> None:
+    """The panel of a figure."""
+    policies = list(dict.fromkeys(row["policy"] for row in rows if row["policy"] != FULL))
+    for (policy, rounds), points in values_of(rows, FIGURES[title]).items():
+        is_last = rounds == ROUNDS[-1]
+        at = sorted(points)
+        means = [sum(points[n]) / len(points[n]) for n in at]
+        width = 1.8 if is_last else 0.9
+        if policy == FULL:
+            for n, mean in zip(at, means, strict=True):
+                axes.axhline(mean, color="#8a8f98", linewidth=width)
+                name = "1 whole mask" if n == 1 else f"{n} whole masks"
+                axes.annotate(
+                    f"{name}, {rounds}", (0.99 if is_last else 0.01, mean), (0, 2),
+                    xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=7,
+                    horizontalalignment="right" if is_last else "left", color="#5b6068",
+                )  # fmt: skip
+            continue
+        spread = [
+            [m - min(points[n]) for n, m in zip(at, means, strict=True)],
+            [max(points[n]) - m for n, m in zip(at, means, strict=True)],
+        ]
+        colour = COLOURS[policies.index(policy)]
+        axes.errorbar(
+            at, means, spread, color=colour, marker="o", ms=4, linewidth=width, capsize=3,
+            mfc=colour if is_last else "none", label=f"{policy}, {rounds}",
+        )  # fmt: skip
+    ticks = sorted({row["strokes"] for row in rows if row["policy"] != FULL})
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [str(n) for n in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel="strokes", ylabel="mIoU, %", title=title)
+    axes.label_outer()
+    axes.margins(x=0.12)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, loc="lower right", fontsize=7)
 
 
 def chart(rows: list[dict[str, Any]]) -> str:
     """All rows as SVG text."""
-    values: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        for kind, (figure, *_, is_second) in KINDS.items():
-            found = row.get("second_round", {}) if is_second else row
-            if figure in found:
-                values[row["policy"], kind][row["strokes"]].append(100 * found[figure])
-    colours = dict(zip(sorted({row["policy"] for row in rows} - {FULL}), COLOURS, strict=False))
-
-    def draw(axes: "Axes") -> None:
-        for (policy, kind), points in values.items():
-            _, line, mark, is_filled = KINDS[kind]
-            at = sorted(points)
-            means = [sum(points[n]) / len(points[n]) for n in at]
-            if policy == FULL:
-                for n, mean in zip(at, means, strict=True):
-                    masks = "1 whole mask" if n == 1 else f"{n} whole masks"
-                    axes.axhline(mean, color="#8a8f98", linestyle=line, linewidth=0.9)
-                    axes.annotate(
-                        f"{kind}, {masks}", (0.01, mean), (0, 2), xycoords=("axes fraction", "data"),
-                        textcoords="offset points", fontsize=7, color="#5b6068",
-                    )  # fmt: skip
-                continue
-            spread = [
-                [m - min(points[n]) for n, m in zip(at, means, strict=True)],
-                [max(points[n]) - m for n, m in zip(at, means, strict=True)],
-            ]
-            axes.errorbar(
-                at, means, spread, color=colours[policy], linestyle=line, marker=mark, ms=4,
-                linewidth=1.8 if is_filled else 0.9,
-                mfc=colours[policy] if is_filled else "none", capsize=3, label=f"{policy}, {kind}",
-            )  # fmt: skip
-        ticks = sorted({row["strokes"] for row in rows if row["policy"] != FULL})
-        axes.set_xscale("log")
-        axes.set_xticks(ticks, [str(n) for n in ticks])
-        axes.minorticks_off()
-        axes.set(xlabel="strokes", ylabel="mIoU, %")
-        axes.margins(x=0.12)
-        axes.grid(alpha=0.25)
-        axes.legend(frameon=False, loc="lower right", fontsize=7)
-
-    return svg(draw, 4.2)
+    return svg(
+        partial(draw, rows, "teacher, generated"), 4.2, partial(draw, rows, "student, held_out")
+    )
 
 
 def main() -> None:

@@ -24,8 +24,12 @@ def colour_of(model: str) -> str:
     return _COLOURS.get(model, _GREY)
 
 
-def svg(draw: Callable[["Axes"], None], height: float) -> str:
-    """Draw a chart on white, 7.5 by `height` inches, as SVG text that scales with its page."""
+def svg(draw: Callable[["Axes"], None], height: float, *beside: Callable[["Axes"], None]) -> str:
+    """Draw a chart on white, 7.5 by `height` inches, as SVG text that scales with its page.
+
+    Args:
+        beside: draw further panels to the right, with the same scale upwards.
+    """
     import matplotlib as mpl  # slow to import; only these pages need it
     from matplotlib.figure import Figure
 
@@ -35,7 +39,9 @@ def svg(draw: Callable[["Axes"], None], height: float) -> str:
     }  # fmt: skip
     with mpl.rc_context(style):
         figure = Figure((_WIDTH, height), layout="constrained")
-        draw(figure.subplots())
+        panels = figure.subplots(1, 1 + len(beside), sharey=True, squeeze=False)[0]
+        for axes, drawing in zip(panels, (draw, *beside), strict=True):
+            drawing(axes)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]  # without the XML header
