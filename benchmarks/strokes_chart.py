@@ -51,7 +51,7 @@ def draw(rows: list[dict[str, Any]], title: str, axes: "Axes") -> None:
                 axes.axhline(mean, color="#8a8f98", linewidth=width)
                 name = "1 whole mask" if n == 1 else f"{n} whole masks"
                 axes.annotate(
-                    f"{name}, {rounds}", (0.99 if is_last else 0.01, mean), (0, 2),
+                    f"{name}, {rounds}", (0.99 if is_last else 0.01, mean), (0, 2 if is_last else -8),
                     xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=7,
                     horizontalalignment="right" if is_last else "left", color="#5b6068",
                 )  # fmt: skip
@@ -71,7 +71,7 @@ def draw(rows: list[dict[str, Any]], title: str, axes: "Axes") -> None:
     axes.minorticks_off()
     axes.set(xlabel="strokes", ylabel="mIoU, %", title=title)
     axes.label_outer()
-    axes.margins(x=0.12)
+    axes.set_xlim(0.8 * ticks[0], 1.25 * ticks[-1])
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="lower right", fontsize=7)
 

@@ -39,8 +39,8 @@ class TeacherStage:
         network: architecture of the teacher.
         shots: number of annotated samples to learn from; 0 for all.
         shots_seed: seed of a random choice of these samples; none for the first ones.
-        epochs: passes over the annotated samples, one step per sample; where masks are partial, an epoch
-            has five steps.
+        epochs: passes over the annotated samples, one step per sample; where masks are partial (more than
+            a tenth of their pixels have no class), an epoch has five steps.
         learning_rate: Adam's learning rate, divided by ten after `lr_decay_epoch` epochs.
         lr_decay_epoch: epoch after which the learning rate is divided by ten.
         weight_decay: Adam's weight decay.

@@ -100,7 +100,7 @@ export class Easel {
   accept() {
     if (!this.answer) return this.say("The teacher has no answer to accept yet; draw a stroke first.");
     this.do({ kind: "agreed", runs: runsOf(this.answer.labels, () => true) });
-    this.say("Accepted: the answer is this sample's mask. Further strokes correct it.");
+    this.say("Accepted: all of the answer counts as drawn. Correct what is wrong in it by strokes.");
   }
 
   do(what) {
