@@ -1,6 +1,6 @@
 """How good are teacher and student after so many strokes? A simulated person draws; prints JSON.
 
-    make annotator && python benchmarks/strokes.py --run runs/strokes --out benchmarks/results/strokes.json
+    make annotator && python benchmarks/strokes.py --run runs/measured --out benchmarks/results/strokes.json
 
 The person knows the annotator's masks. It looks at the answer for the sample on show and puts one stroke, a
 short line of the brush, inside the largest region of one class that is wrong there. After a few strokes, or

@@ -135,7 +135,7 @@ class Answers:
         elif waiting := self._stale(self._wanted):
             self._answer(waiting[:_SHOWN_AT_ONCE])
         elif self._see(self._earlier):
-            return True
+            pass  # its steps come next
         elif candidates.ready < candidates.count:
             self._draw_more()
         else:
